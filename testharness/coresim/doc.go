@@ -1,0 +1,2 @@
+// Package coresim will be the simulated issuance core.
+package coresim
