@@ -1,0 +1,3 @@
+module airegw/tools
+
+go 1.26.0
