@@ -212,9 +212,9 @@ func comuniRows(modules, overlay string) ([][]string, error) {
 			return nil, fmt.Errorf("%s %s has no catastale code of its own (%q, also of %s)", istat, row.name, row.catastale, byCatastale[row.catastale])
 		}
 		byCatastale[row.catastale] = istat
-		for _, r := range row.name + row.altName {
+		for _, r := range row.name + row.altName + row.province + row.region {
 			if unicode.IsControl(r) || r == '?' || r == unicode.ReplacementChar {
-				return nil, fmt.Errorf("the name %q of %s is mis-decoded: repair it in the overlay", row.name, istat)
+				return nil, fmt.Errorf("the name %q of %s (or its province or region) is mis-decoded or unknown: repair it in the overlay", row.name, istat)
 			}
 		}
 		rows = append(rows, []string{
@@ -315,6 +315,14 @@ func applyComuniOverlay(path string, found map[string]*comune) error {
 			row.catastale = value
 		case "previous":
 			row.previous = append(row.previous, value)
+		case "recoded":
+			code, province, ok := strings.Cut(value, "|")
+			if !ok || found[code] != nil {
+				return fmt.Errorf("%s: recoded needs a free code|province: %v", path, fact)
+			}
+			delete(found, istat)
+			row.previous = append(row.previous, istat)
+			row.istat, row.province, found[code] = code, province, row
 		case "ceased":
 			delete(found, istat)
 		case "add":
