@@ -409,7 +409,8 @@ func (e *evaluation) option(i int) Option {
 	}
 	if o.Allowed {
 		x := e.rule(keyExpected + k)
-		o.ExpectedDays, o.ExpectedRule = x.Number, x.ID
+		o.ExpectedDays, o.ExpectedRule, o.ExpectedRef = x.Number, x.ID, x.LegalRef
+		o.ExpectedStatus, o.ExpectedReason = x.Status, x.Reason
 		o.ExpectedWorking = e.rule(keyExpectedUnit+k).Word == "working"
 	}
 	return o

@@ -93,6 +93,9 @@ type Option struct {
 	ExpectedDays    int    `json:"expected_days,omitempty"`
 	ExpectedWorking bool   `json:"expected_working,omitempty"`
 	ExpectedRule    string `json:"expected_rule,omitempty"`
+	ExpectedRef     string `json:"expected_ref,omitempty"`
+	ExpectedStatus  Status `json:"expected_status,omitempty"`
+	ExpectedReason  Text   `json:"expected_reason,omitzero"`
 }
 
 // Options holds the verdicts on the four deliveries in the order of
