@@ -179,8 +179,8 @@ func splitJoined(c Comune) []string {
 // apostrophes, hyphens, spaces and case do not count, "S." stands for any
 // saint, the names in the other official language and usual short names are
 // known, and a province may follow ("Castro BG", "Castro (LE)"). Only when
-// nothing matches so, it guesses: one letter wrong, the first words of a longer
-// name, two letters wrong; at most ten of each kind. Former comuni come apart.
+// nothing matches so, it guesses: the first words of a longer name, one letter
+// wrong, two letters wrong; at most ten of each kind. Former comuni come apart.
 func FindComuni(query string) (current, former []Comune) {
 	r := comuniRegistry()
 	query = strings.TrimSpace(query)

@@ -1,7 +1,7 @@
 package anpr
 
 import (
-	"cmp"
+	"math/bits"
 	"slices"
 	"strings"
 	"unicode"
@@ -49,6 +49,7 @@ type indexedName struct {
 	nameEntry
 	spaced, compact string
 	letters         []rune
+	mask            uint64
 }
 
 // nameIndex finds rows by name. Official names come before usual ones: the
@@ -95,7 +96,8 @@ func (n names) add(x *nameIndex, entry nameEntry, parts []string) {
 	if !slices.Contains(n.compact[compact], entry) {
 		n.compact[compact] = append(n.compact[compact], entry)
 	}
-	x.all = append(x.all, indexedName{entry, spaced, compact, []rune(compact)})
+	letters := []rune(compact)
+	x.all = append(x.all, indexedName{entry, spaced, compact, letters, letterMask(letters)})
 }
 
 // find answers the positions of current and former rows. province tells the
@@ -212,40 +214,34 @@ func writtenOut(parts []string) [][]string {
 	return readings
 }
 
-// guess answers the rows nearest to words that match nothing: one letter wrong,
-// else names that begin with these words, else two letters wrong (in names long
+// guess answers the rows nearest to words that match nothing: names that begin
+// with these words, else one letter wrong, else two letters wrong (in names long
 // enough for that to mean something). Nearest first.
 func (x *nameIndex) guess(parts []string) (current, former []int) {
 	spaced, typed := strings.Join(parts, " "), []rune(strings.Join(parts, ""))
-	distances := make([]int, len(x.all))
+	begins, near := make([]int, 0, mostGuesses), [3][]int{}
+	mask := letterMask(typed)
 	for i, name := range x.all {
-		distances[i] = 3
-		if difference := len(name.letters) - len(typed); difference >= -2 && difference <= 2 {
-			distances[i] = editDistance(typed, name.letters)
+		if len(typed) >= 3 && strings.HasPrefix(name.spaced, spaced) && strings.HasPrefix(name.spaced[len(spaced):], " ") {
+			begins = append(begins, i)
+		}
+		// One edit changes at most two of the letters that occur.
+		if bits.OnesCount64(mask^name.mask) > 2*mostEdits {
+			continue
+		}
+		if distance := editDistance(typed, name.letters); distance <= mostEdits {
+			near[distance] = append(near[distance], i)
 		}
 	}
-	near := func(most int) func(int) bool { return func(i int) bool { return distances[i] <= most } }
-	begins := func(i int) bool { return strings.HasPrefix(x.all[i].spaced, spaced+" ") }
-	var tries []func(int) bool
+	tries := [][]int{begins}
 	if len(typed) >= 4 {
-		tries = append(tries, near(1))
-	}
-	if len(typed) >= 3 {
-		tries = append(tries, begins)
+		tries = append(tries, near[1])
 	}
 	if len(typed) >= 7 {
-		tries = append(tries, near(2))
+		tries = append(tries, near[2])
 	}
-	for _, try := range tries {
-		var hits []int
-		for i := range x.all {
-			if try(i) {
-				hits = append(hits, i)
-			}
-		}
-		slices.SortStableFunc(hits, func(a, b int) int {
-			return cmp.Or(cmp.Compare(distances[a], distances[b]), cmp.Compare(x.all[a].spaced, x.all[b].spaced))
-		})
+	for _, hits := range tries {
+		slices.SortStableFunc(hits, func(a, b int) int { return strings.Compare(x.all[a].spaced, x.all[b].spaced) })
 		for _, i := range hits {
 			list := &current
 			if x.all[i].former {
@@ -262,16 +258,33 @@ func (x *nameIndex) guess(parts []string) (current, former []int) {
 	return nil, nil
 }
 
+// letterMask marks which letters and digits occur.
+func letterMask(letters []rune) uint64 {
+	var mask uint64
+	for _, r := range letters {
+		mask |= 1 << (r % 64)
+	}
+	return mask
+}
+
+// mostEdits is the distance beyond which a name is no guess.
+const mostEdits = 2
+
 // editDistance counts the letters to insert, drop, replace or swap with their
-// neighbour to make one word the other (optimal string alignment).
+// neighbour to make one word the other (optimal string alignment), and stops
+// counting beyond mostEdits. No name is longer than longestName.
 func editDistance(a, b []rune) int {
-	before, row := []int(nil), make([]int, len(b)+1)
-	for j := range row {
+	if difference := len(a) - len(b); difference < -mostEdits || difference > mostEdits || len(b) > longestName {
+		return mostEdits + 1
+	}
+	var space [3][longestName + 1]int
+	before, row, next := &space[0], &space[1], &space[2]
+	for j := range len(b) + 1 {
 		row[j] = j
 	}
 	for i := 1; i <= len(a); i++ {
-		next := make([]int, len(b)+1)
 		next[0] = i
+		best := i
 		for j := 1; j <= len(b); j++ {
 			cost := 1
 			if a[i-1] == b[j-1] {
@@ -281,8 +294,12 @@ func editDistance(a, b []rune) int {
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
 				next[j] = min(next[j], before[j-2]+1)
 			}
+			best = min(best, next[j])
 		}
-		before, row = row, next
+		if best > mostEdits+1 {
+			return mostEdits + 1
+		}
+		before, row, next = row, next, before
 	}
 	return row[len(b)]
 }
