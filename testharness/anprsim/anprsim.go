@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -59,6 +60,11 @@ type Options struct {
 	Profile sim.Profile
 	Seed    uint64    // 0 lets the simulator choose; Seed tells
 	Clock   sim.Clock // nil is the machine's
+
+	// MessageClock judges the times of vouchers and tokens. nil is Clock, unless
+	// that is a *sim.RealClock, which a demonstration moves forward while its
+	// clients stay in the present: then the machine's own time.
+	MessageClock sim.Clock
 
 	// Dir keeps keys and ledger over restarts; empty keeps nothing.
 	Dir string
@@ -105,7 +111,8 @@ type Identity struct {
 // Server is one simulated register. Its methods are safe for concurrent use.
 type Server struct {
 	opt    Options
-	clock  sim.Clock
+	clock  sim.Clock // of the register: dates of cards, quota, ledger
+	wire   sim.Clock // of vouchers and tokens
 	rand   *sim.Rand
 	faults *sim.Faults
 	log    *slog.Logger
@@ -138,6 +145,16 @@ func New(opt Options) (*Server, error) {
 	if opt.Clock == nil {
 		opt.Clock = sim.NewReal()
 	}
+	if opt.MessageClock == nil {
+		opt.MessageClock = opt.Clock
+		if _, real := opt.Clock.(*sim.RealClock); real {
+			opt.MessageClock = sim.NewReal()
+		}
+	}
+	profile, err := sim.ParseProfile(string(opt.Profile))
+	if err != nil {
+		return nil, fmt.Errorf("register simulator: %w", err)
+	}
 	if opt.VoucherLifetime == 0 {
 		opt.VoucherLifetime = 600 * time.Second
 	}
@@ -149,8 +166,8 @@ func New(opt Options) (*Server, error) {
 	}
 	rng := sim.NewRand(opt.Seed)
 	s := &Server{
-		opt: opt, clock: opt.Clock, rand: rng.Sub("anprsim"), log: opt.Logger,
-		faults:  sim.NewFaults(opt.Profile, rng, Faults()...),
+		opt: opt, clock: opt.Clock, wire: opt.MessageClock, rand: rng.Sub("anprsim"), log: opt.Logger,
+		faults:  sim.NewFaults(profile, rng, Faults()...),
 		clients: map[string]*Client{}, original: map[string][]sim.Person{},
 		replies: map[string]soapReply{}, lastOp: map[string]string{},
 		opsA: map[string]answerA{}, lastOpA: map[string]string{},
@@ -165,7 +182,11 @@ func New(opt Options) (*Server, error) {
 		s.people = append(s.people, newRecord(p))
 	}
 	if opt.Dir != "" {
-		err := s.openJournal()
+		err = os.MkdirAll(opt.Dir, 0o700)
+		if err != nil {
+			return nil, fmt.Errorf("folder of the register: %w", err)
+		}
+		err = s.openJournal()
 		if err != nil {
 			return nil, fmt.Errorf("open the register's ledger: %w", err)
 		}
@@ -176,7 +197,7 @@ func New(opt Options) (*Server, error) {
 		}
 	}
 	for _, c := range opt.Clients {
-		err := s.RegisterClient(c)
+		err = s.RegisterClient(c)
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
 		}

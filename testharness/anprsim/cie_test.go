@@ -92,7 +92,7 @@ func soap(operation, id, inner string) string {
 <c:Richiesta%[1]s xmlns:c="http://sogei.it/ANPR/CIE0Servizi"><testataRichiesta><idOperazioneComune>%[2]s</idOperazioneComune>
 <codMittente>CIEONL</codMittente><codDestinatario>ANPR00</codDestinatario><operazioneRichiesta>%[1]s</operazioneRichiesta>
 <dataOraRichiesta>2026-11-21T12:00:00Z</dataOraRichiesta><tipoOperazione>C</tipoOperazione><tipoInvio>TEST</tipoInvio></testataRichiesta>
-<datiRichiedente><codMittente>058091</codMittente><idPostazione>PDL-H501-01</idPostazione><idUtente>MTASLV80A55H501V</idUtente></datiRichiedente>
+<datiRichiedente><codMittente>058091</codMittente><idPostazione>PDL-H501-01</idPostazione><idUtente>MTASLV80A55H501J</idUtente></datiRichiedente>
 %[3]s</c:Richiesta%[1]s></soapenv:Body></soapenv:Envelope>`, operation, id, inner)
 }
 

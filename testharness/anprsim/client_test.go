@@ -178,6 +178,17 @@ func (w *world) trackingEvidence(a ask) string {
 
 func (w *world) token(a ask, evidence string) *http.Response {
 	w.t.Helper()
+	a.evidence = evidence
+	res, err := w.tokenOrError(a)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
+
+func (w *world) tokenOrError(a ask) (*http.Response, error) {
+	w.t.Helper()
+	evidence := a.evidence
 	sum := sha256.Sum256([]byte(evidence))
 	assertion := w.jws(w.key("assertion", a.wrongKey), a.assertHdr, w.claims(a, map[string]any{
 		"aud": w.id.AssertionAudience, "purposeId": testPurpose(a.code),
@@ -185,11 +196,7 @@ func (w *world) token(a ask, evidence string) *http.Response {
 	}, a.assertion))
 	form := url.Values{"client_id": {testClientID}, "client_assertion": {assertion}, "client_assertion_type": {assertionType}, "grant_type": {"client_credentials"}}
 	maps.Copy(form, a.form)
-	res, err := http.PostForm(w.http.URL+w.id.TokenPath, form)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return res
+	return http.PostForm(w.http.URL+w.id.TokenPath, form)
 }
 
 func (w *world) newVoucher(a ask, evidence string) string {

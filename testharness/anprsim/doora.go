@@ -249,7 +249,7 @@ func (x *exchange) status() {
 }
 
 func (x *exchange) query(code string) {
-	s, h, now := x.s, x.r.Header, x.s.clock.Now()
+	s, h, now := x.s, x.r.Header, x.s.wire.Now()
 	voucher, c := s.voucherOf(h, now)
 	if c != nil {
 		x.refuse(*c)
@@ -265,7 +265,7 @@ func (x *exchange) query(code string) {
 		return
 	}
 	// Failed calls count too (#4565).
-	if !s.countCall(code, now) {
+	if !s.countCall(code, s.clock.Now()) {
 		x.refuse(cause{"LimitExceeded", "quota", "daily quota of " + code + " used up"})
 		return
 	}

@@ -167,7 +167,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusBadRequest, bad, *ref)
 		return
 	}
-	now := s.clock.Now()
+	now := s.wire.Now()
 	assertion, ref := checkAssertion(form, now, tk.fires(FaultStrictClaims))
 	call.Client, call.Purpose = text(assertion.claims, "sub"), text(assertion.claims, "purposeId")
 	if ref != nil {
