@@ -25,8 +25,7 @@ func (s *Set) Check(f *Facts) error {
 // caller that wants an error calls Check first. Decide leaves FactsDigest
 // empty: a SHA-256 costs more than the decision. Use Record where the decision
 // is stored.
-func (s *Set) Decide(f Facts) Decision {
-	var d Decision
+func (s *Set) Decide(f Facts) (d Decision) {
 	d.RuleSet = s.hash
 	if err := s.Check(&f); err != nil {
 		d.undecidable(err)
@@ -36,8 +35,7 @@ func (s *Set) Decide(f Facts) Decision {
 		set:   s,
 		f:     &f,
 		d:     &d,
-		place: s.place(f.ResidenceCountry, f.Post),
-		at:    f.On.Unix(),
+		rules: s.viewAt(s.place(f.ResidenceCountry, f.Post), f.On.Unix()),
 		today: DateOf(f.On),
 		age:   -1,
 	}
@@ -115,13 +113,12 @@ type evaluation struct {
 	set   *Set
 	f     *Facts
 	d     *Decision
-	place int16
-	at    int64
+	rules *view
 	today Date
 	age   int // completed years, -1 if the birth date is not known
 }
 
-func (e *evaluation) rule(k keyID) *Rule { return e.set.at(k, e.place, e.at) }
+func (e *evaluation) rule(k keyID) *Rule { return e.rules[k] }
 
 // apply records what a rule says of a condition that was met.
 func (e *evaluation) apply(k keyID) {
@@ -349,7 +346,7 @@ func (e *evaluation) capture() {
 // delivery: the verdict on each of the four, then on the one that is wanted.
 func (e *evaluation) delivery() {
 	for i := range e.d.Options {
-		e.d.Options[i] = e.option(i)
+		e.option(i, &e.d.Options[i])
 	}
 	i := optionIndex(e.f.RequestedDelivery)
 	if i < 0 {
@@ -377,12 +374,14 @@ func (e *evaluation) allowedWhenChosen(i int) bool {
 		return false
 	}
 	then := *e
-	then.at = e.f.OnChosen.Unix()
+	then.rules = e.set.viewAt(e.set.place(e.f.ResidenceCountry, e.f.Post), e.f.OnChosen.Unix())
 	then.today = DateOf(e.f.OnChosen)
 	if !e.f.Person.BirthDate.IsZero() {
 		then.age = ageOn(e.f.Person.BirthDate, then.today, then.rule(keyValidityLeapDay).Word)
 	}
-	return then.option(i).Verdict != VerdictRefuse
+	var o Option
+	then.option(i, &o)
+	return o.Verdict != VerdictRefuse
 }
 
 // deliveryKeys are the first of each channel's four keys.
@@ -393,7 +392,8 @@ func (e *evaluation) deliveryKey(i int) keyID {
 	return keyDeliveryPost + keyID(i) //nolint:gosec // as above
 }
 
-func (e *evaluation) option(i int) Option {
+// option writes the verdict in place: it is large, and four are made each time.
+func (e *evaluation) option(i int, o *Option) {
 	k := keyID(i) //nolint:gosec // i indexes the four options
 	r := e.rule(e.deliveryKey(i))
 	if r.Verdict != VerdictRefuse {
@@ -403,17 +403,14 @@ func (e *evaluation) option(i int) Option {
 			r = c
 		}
 	}
-	o := Option{
-		Allowed: r.Verdict != VerdictRefuse, Verdict: r.Verdict, Code: r.Code, Rule: r.ID,
-		LegalRef: r.LegalRef, Status: r.Status, Reason: r.Reason, Needs: r.Needs,
-	}
+	o.Allowed, o.Verdict, o.Code, o.Rule = r.Verdict != VerdictRefuse, r.Verdict, r.Code, r.ID
+	o.LegalRef, o.Status, o.Reason, o.Needs = r.LegalRef, r.Status, r.Reason, r.Needs
 	if o.Allowed {
 		x := e.rule(keyExpected + k)
 		o.ExpectedDays, o.ExpectedRule, o.ExpectedRef = x.Number, x.ID, x.LegalRef
 		o.ExpectedStatus, o.ExpectedReason = x.Status, x.Reason
 		o.ExpectedWorking = e.rule(keyExpectedUnit+k).Word == "working"
 	}
-	return o
 }
 
 // condition returns the rule that the person's own facts break, if any.
@@ -561,7 +558,7 @@ func (s *Set) BookingHold(on time.Time) time.Duration {
 // is what opens or closes priority slots (A7, A64). Paper cards stop counting
 // at the paper end date. A card that is not known does not count.
 func (s *Set) HoldsValidCard(f *Facts) bool {
-	e := evaluation{set: s, f: f, at: f.On.Unix(), today: DateOf(f.On), place: s.place(f.ResidenceCountry, f.Post)}
+	e := evaluation{set: s, f: f, today: DateOf(f.On), rules: s.viewAt(s.place(f.ResidenceCountry, f.Post), f.On.Unix())}
 	return e.holdsValidCard()
 }
 
@@ -591,20 +588,20 @@ func (s *Set) Handling(o DeliveryOption, country, post string, on time.Time) (Ha
 	if place == 0 {
 		return Handling{}, &FactsError{Code: CodeFactsCountry, Field: "country", Value: clip(country)}
 	}
-	k, t := keyID(i), on.Unix() //nolint:gosec // four options
-	x := s.at(keyExpected+k, place, t)
-	back := s.at(keyReturnPath+k, place, t)
+	k, v := keyID(i), s.viewAt(place, on.Unix()) //nolint:gosec // four options
+	x := v[keyExpected+k]
+	back := v[keyReturnPath+k]
 	return Handling{
 		ExpectedDays:    x.Number,
-		ExpectedWorking: s.at(keyExpectedUnit+k, place, t).Word == "working",
+		ExpectedWorking: v[keyExpectedUnit+k].Word == "working",
 		ExpectedRule:    x.ID,
 		ExpectedRef:     x.LegalRef,
 		ExpectedStatus:  x.Status,
 		ExpectedReason:  x.Reason,
-		StorageDays:     s.at(keyStorage+k, place, t).Number,
-		Attempts:        s.at(keyAttempts+k, place, t).Number,
+		StorageDays:     v[keyStorage+k].Number,
+		Attempts:        v[keyAttempts+k].Number,
 		ReturnPath:      back.Word,
 		ReturnRule:      back.ID,
-		UnclaimedDays:   s.at(keyUnclaimedDays, place, t).Number,
+		UnclaimedDays:   v[keyUnclaimedDays].Number,
 	}, nil
 }

@@ -146,7 +146,7 @@ type Set struct {
 	groups    map[string][]string
 	byCode    [26 * 26]int16   // country code to place, 0 for unknown
 	posts     map[string]int16 // "AR/4030010" to place
-	table     [keyCount][][]span
+	eras      [][]era          // by place; place 0 holds the default rules alone
 }
 
 // Load reads every *.yaml file in the root of fsys as one rule set. Files in
@@ -235,19 +235,75 @@ func (s *Set) place(iso2, post string) int16 {
 	return s.byCode[int(iso2[0]-'A')*26+int(iso2[1]-'A')]
 }
 
-// at returns the rule that holds for a key at a place and an instant. Load
-// made sure that there is exactly one.
-func (s *Set) at(k keyID, place int16, t int64) *Rule {
-	row := s.table[k]
-	spans := row[0]
-	if int(place) < len(row) {
-		spans = row[place]
+// view holds, for one stretch of time at one place, the rule of every key. A
+// decision finds its view once; each rule is then one load away, however many
+// rules the set has.
+type view [keyCount]*Rule
+
+// era is a view from an instant on, until the next era begins.
+type era struct {
+	from int64
+	view *view
+}
+
+// viewAt returns the rules that hold at a place and an instant. Load made sure
+// that there is exactly one for each key.
+func (s *Set) viewAt(place int16, t int64) *view {
+	eras := s.eras[place]
+	lo, hi := 0, len(eras)-1
+	for lo < hi {
+		mid := int(uint(lo+hi+1) >> 1) //nolint:gosec // indexes of a slice
+		if eras[mid].from <= t {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
 	}
-	i := len(spans) - 1
-	for i > 0 && spans[i].from > t {
-		i--
+	return eras[lo].view
+}
+
+// at returns the rule that holds for one key.
+func (s *Set) at(k keyID, place int16, t int64) *Rule { return s.viewAt(place, t)[k] }
+
+// makeEras turns the table into views, sharing those that are equal: most
+// countries have no rule of their own.
+func (s *Set) makeEras(table *[keyCount][][]span, places int) {
+	s.eras = make([][]era, places)
+	known := map[view]*view{}
+	for p := range places {
+		own := p == 0
+		var cuts []int64
+		for k := range table {
+			spans := table[k][p]
+			own = own || &spans[0] != &table[k][0][0]
+			for _, sp := range spans {
+				cuts = append(cuts, sp.from)
+			}
+		}
+		if !own {
+			s.eras[p] = s.eras[0]
+			continue
+		}
+		slices.Sort(cuts)
+		for _, c := range slices.Compact(cuts) {
+			var v view
+			for k := range table {
+				spans := table[k][p]
+				i := len(spans) - 1
+				for i > 0 && spans[i].from > c {
+					i--
+				}
+				v[k] = spans[i].rule
+			}
+			shared, ok := known[v]
+			if !ok {
+				shared = new(view)
+				*shared = v
+				known[v] = shared
+			}
+			s.eras[p] = append(s.eras[p], era{c, shared})
+		}
 	}
-	return spans[i].rule
 }
 
 type fileNode struct {
@@ -822,6 +878,7 @@ func (l *loader) build() *Set {
 	if len(l.errs) > 0 {
 		return s // an index over defects would only report them again
 	}
+	var table [keyCount][][]span
 	for k := range byKey {
 		l.overlaps(byKey[k])
 		base := timeline(nil, nil, nil, byKey[k][scope{}])
@@ -842,7 +899,7 @@ func (l *loader) build() *Set {
 				sp.rule.used = true
 			}
 		}
-		s.table[k] = row
+		table[k] = row
 	}
 	if len(l.errs) == 0 {
 		for _, r := range l.rules {
@@ -850,6 +907,9 @@ func (l *loader) build() *Set {
 				l.fail(r.File, r.Line, CodeLoadUnreachable, r.ID)
 			}
 		}
+	}
+	if len(l.errs) == 0 {
+		s.makeEras(&table, int(next))
 	}
 	return s
 }

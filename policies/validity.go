@@ -20,7 +20,7 @@ func (s *Set) Expiry(request, birth Date, prints Fingerprints) (Date, string, er
 		return Date{}, "", &FactsError{Code: CodeFactsValue, Field: "fingerprints", Value: clip(string(prints))}
 	}
 	at := time.Date(request.Year, request.Month, request.Day, 0, 0, 0, 0, rome)
-	e := evaluation{set: s, at: at.Unix(), today: request}
+	e := evaluation{set: s, rules: s.viewAt(0, at.Unix()), today: request}
 	e.age = ageOn(birth, request, e.rule(keyValidityLeapDay).Word)
 	exp, r := e.expiry(birth, prints)
 	return exp, r.ID, nil
