@@ -59,3 +59,23 @@ func foldings(name string) []string {
 	}
 	return all
 }
+
+// registerName writes a seat as the register's tables do: capitals, a final
+// accent as an apostrophe, other marks dropped (BOGOTA', CITTA' DEL MESSICO).
+func registerName(seat string) string {
+	words := strings.Split(seat, " ")
+	for i, word := range words {
+		var out strings.Builder
+		final := false
+		for _, r := range norm.NFD.String(plainLetters.Replace(word)) {
+			if final = unicode.Is(unicode.Mn, r); !final {
+				out.WriteRune(unicode.ToUpper(r))
+			}
+		}
+		if final {
+			out.WriteByte('\'')
+		}
+		words[i] = out.String()
+	}
+	return strings.Join(words, " ")
+}

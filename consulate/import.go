@@ -96,10 +96,10 @@ const (
 	maxValue    = 80
 )
 
-// The headers of the official tables.
+// The header rows of the official tables that ImportPosts and ImportDistricts read.
 var (
-	postsHeader     = []string{"codice_consolato", "cod_mae_stato", "stato_appartenenza", "sede", "rango", "indirizzo"}
-	districtsHeader = []string{"cod_istat_stato_residenza", "stato_residenza", "codice_consolato", "rango", "sede", "cod_mae_stato", "stato_appartenenza"}
+	PostsHeader     = []string{"codice_consolato", "cod_mae_stato", "stato_appartenenza", "sede", "rango", "indirizzo"}
+	DistrictsHeader = []string{"cod_istat_stato_residenza", "stato_residenza", "codice_consolato", "rango", "sede", "cod_mae_stato", "stato_appartenenza"}
 )
 
 // maeAutonomous is the MAE code of an autonomous district (Jerusalem) instead
@@ -130,7 +130,7 @@ var rankDigits = map[string]struct {
 // rank digits that agree with the rank's text, no code twice. One wrong row
 // refuses the table: the error is then an *ImportError.
 func ImportPosts(r io.Reader) (Report, error) {
-	rows, problems := readOfficial(r, postsHeader)
+	rows, problems := readOfficial(r, PostsHeader)
 	if problems != nil && problems.Err != nil {
 		return Report{}, problems
 	}
@@ -167,8 +167,8 @@ func ImportPosts(r io.Reader) (Report, error) {
 			continue
 		}
 		same := true
-		if fold(seat) != fold(ours.Seat) {
-			report.Changes = append(report.Changes, Change{Kind: ChangeRenamed, Code: code, Key: ours.Key, Ours: ours.Seat, Theirs: seat})
+		if straight(seat) != ours.RegisterName {
+			report.Changes = append(report.Changes, Change{Kind: ChangeRenamed, Code: code, Key: ours.Key, Ours: ours.RegisterName, Theirs: seat})
 			same = false
 		}
 		if kind := rankDigits[code[5:]].kind; kind != ours.Kind {
@@ -187,7 +187,7 @@ func ImportPosts(r io.Reader) (Report, error) {
 				// The seat stayed and its rank changed: a new code under the same head.
 				report.Changes = append(report.Changes, Change{Kind: ChangeRankChanged, Code: ours.ANPRCode, Key: ours.Key, Ours: string(ours.Kind), Theirs: string(rankDigits[theirs[5:]].kind)})
 			}
-			report.Changes = append(report.Changes, Change{Kind: ChangeMissing, Code: ours.ANPRCode, Key: ours.Key, Ours: ours.Seat})
+			report.Changes = append(report.Changes, Change{Kind: ChangeMissing, Code: ours.ANPRCode, Key: ours.Key, Ours: ours.RegisterName})
 		}
 	}
 	report.sort()
@@ -219,7 +219,7 @@ func sameSeatOtherCode(code string, theirs map[string]bool) string {
 // right: the row's MAE code is the one of the state of residence. One wrong row
 // refuses the table: the error is then an *ImportError.
 func ImportDistricts(r io.Reader) (Report, error) {
-	rows, problems := readOfficial(r, districtsHeader)
+	rows, problems := readOfficial(r, DistrictsHeader)
 	if problems != nil && problems.Err != nil {
 		return Report{}, problems
 	}
@@ -268,8 +268,8 @@ func ImportDistricts(r io.Reader) (Report, error) {
 		theirs[state.ISO2][code] = seat
 		same := true
 		ours, known := PostByCode(code)
-		if known && fold(seat) != fold(ours.Seat) {
-			report.Changes = append(report.Changes, Change{Kind: ChangeRenamed, Code: code, Key: ours.Key, State: state.ISO2, Ours: ours.Seat, Theirs: seat})
+		if known && straight(seat) != ours.RegisterName {
+			report.Changes = append(report.Changes, Change{Kind: ChangeRenamed, Code: code, Key: ours.Key, State: state.ISO2, Ours: ours.RegisterName, Theirs: seat})
 			same = false
 		}
 		if !rankAgrees(code, rank) {
@@ -292,7 +292,7 @@ func ImportDistricts(r io.Reader) (Report, error) {
 		serving, _ := PostsServing(iso2)
 		for _, ours := range serving {
 			if _, ok := theirs[iso2][ours.ANPRCode]; !ok || ours.ANPRCode == "" {
-				report.Changes = append(report.Changes, Change{Kind: ChangeMissing, Code: ours.ANPRCode, Key: ours.Key, State: iso2, Ours: ours.Seat})
+				report.Changes = append(report.Changes, Change{Kind: ChangeMissing, Code: ours.ANPRCode, Key: ours.Key, State: iso2, Ours: ours.RegisterName})
 			}
 		}
 	}

@@ -43,8 +43,8 @@ type Captures struct {
 // date, a row of the specs, a published page or decree, or
 // "general knowledge, unverified".
 type Sources struct {
-	Post  string // state, kind, ANPR code, seat
-	Place string // aliases, time zone, currency
+	Post  string // state, kind, ANPR code, register name
+	Place string // Italian seat, aliases, time zone, currency
 	Life  string // opened, closed, moved, successor; "" when none is set
 }
 
@@ -55,12 +55,16 @@ type Post struct {
 	Kind     Kind
 	ANPRCode string // seven digits: MAE state, seat, rank (spec anpr-pdnd-modi 5.3); "" when none is known
 	Seat     string // Italian name: Stoccarda, Londra, San Paolo
-	Aliases  []string
-	TimeZone string // IANA
-	Currency string // ISO 4217, of the fees at the counter (spec B.1.3)
-	Captures Captures
-	Opened   Date // "" when not known
-	Closed   Date // "" while open
+	// RegisterName is the seat as the register writes it and wants it written: in
+	// capitals, exactly as in its table (spec anpr-pdnd-modi 5.3 item 5). For a
+	// post without an ANPRCode it is what the rule of the table gives.
+	RegisterName string
+	Aliases      []string
+	TimeZone     string // IANA
+	Currency     string // ISO 4217, of the fees at the counter (spec B.1.3)
+	Captures     Captures
+	Opened       Date // "" when not known
+	Closed       Date // "" while open
 	// Moved is the day the consular section of a mission that stays open went to
 	// the Successor, "" when it did not.
 	Moved Date
@@ -165,15 +169,18 @@ type network struct {
 
 var theNetwork = sync.OnceValue(func() *network {
 	n := &network{byKey: map[string]int{}, byCode: map[string]int{}, serving: map[string][]string{}, servingSources: map[string]string{}}
-	posts := readTable(postsTable, "key", "iso2", "kind", "code", "seat", "aliases", "zone", "currency",
+	posts := readTable(postsTable, "key", "iso2", "kind", "code", "seat", "register", "aliases", "zone", "currency",
 		"captures", "since", "opened", "closed", "moved", "successor", "sources")
 	for i, c := range posts.rows {
 		p := Post{
-			Key: c[0], ISO2: c[1], Kind: Kind(c[2]), ANPRCode: c[3], Seat: c[4], Aliases: cut(c[5], ","),
-			TimeZone: c[6], Currency: c[7], Captures: Captures{Status: CaptureStatus(c[8]), Since: Date(c[9])},
-			Opened: Date(c[10]), Closed: Date(c[11]), Moved: Date(c[12]), Successor: c[13],
+			Key: c[0], ISO2: c[1], Kind: Kind(c[2]), ANPRCode: c[3], Seat: c[4], RegisterName: c[5], Aliases: cut(c[6], ","),
+			TimeZone: c[7], Currency: c[8], Captures: Captures{Status: CaptureStatus(c[9]), Since: Date(c[10])},
+			Opened: Date(c[11]), Closed: Date(c[12]), Moved: Date(c[13]), Successor: c[14],
 		}
-		for _, pair := range strings.Fields(c[14]) {
+		if p.RegisterName == "" {
+			p.RegisterName = registerName(p.Seat)
+		}
+		for _, pair := range strings.Fields(c[15]) {
 			what, tag, _ := strings.Cut(pair, "=")
 			*map[string]*string{
 				"post": &p.Sources.Post, "place": &p.Sources.Place,
@@ -285,7 +292,7 @@ func FindPosts(query string) []Post {
 }
 
 func anyName(p Post, test func(string) bool) bool {
-	for _, name := range append([]string{p.Seat}, p.Aliases...) {
+	for _, name := range append([]string{p.Seat, p.RegisterName}, p.Aliases...) {
 		for _, folded := range foldings(name) {
 			if test(folded) {
 				return true
