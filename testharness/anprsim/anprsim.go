@@ -242,13 +242,23 @@ func audience(code string) string { return audienceBase + serviceNames[code] + "
 
 // Handler is the protocol surface: token endpoint, door A, door B.
 func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc(TokenPath, s.serveToken)
-	mux.HandleFunc("GET "+JWKSPath, s.serveJWKS)
-	mux.HandleFunc(CIEPath, s.serveCIE)
-	mux.HandleFunc(basePath, s.serveDoorA)
-	mux.HandleFunc("/", s.serveUnknown)
-	return sim.Unpleasant(s.faults, s.clock, operationOf, nil, mux)
+	// No ServeMux: it would answer an unclean path with a redirect, which the
+	// appliance does not.
+	route := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == TokenPath:
+			s.serveToken(w, r)
+		case r.URL.Path == JWKSPath && r.Method == http.MethodGet:
+			s.serveJWKS(w, r)
+		case r.URL.Path == CIEPath:
+			s.serveCIE(w, r)
+		case strings.HasPrefix(r.URL.Path, basePath):
+			s.serveDoorA(w, r)
+		default:
+			s.serveUnknown(w, r)
+		}
+	})
+	return sim.Unpleasant(s.faults, s.clock, operationOf, nil, route)
 }
 
 // operationOf names the operation for the fault rules: token, jwks, CIE or the

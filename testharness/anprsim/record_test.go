@@ -121,7 +121,7 @@ func TestMalformedBodiesNameThePath(t *testing.T) {
 func TestThe404OfTheFrontApplianceIsNotACitizenAbsent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, path := range []string{"/nowhere", basePath + "C030–servizioAccertamentoIdUnicoNazionale/v1/anpr-service-e002", basePath + "C030-servizioAccertamentoIdUnicoNazionale/v1/anpr-service-e003"} {
+	for _, path := range []string{"/nowhere", "/" + w.id.Services["C030"] + w.id.QueryPath, basePath + "C030–servizioAccertamentoIdUnicoNazionale/v1/anpr-service-e002", basePath + "C030-servizioAccertamentoIdUnicoNazionale/v1/anpr-service-e003"} {
 		res, body := w.call(ask{code: "C030", criteria: byCF("X"), path: path})
 		if res.StatusCode != 404 || strings.Contains(string(body), "EN122") || res.Header.Get("X-Global-Transaction-ID") == "" || !strings.Contains(string(body), "Unknown API Request") {
 			t.Errorf("%s: %d %s", path, res.StatusCode, body)
@@ -357,7 +357,11 @@ func TestAnswersValidateAgainstThePublishedFiles(t *testing.T) {
 				t.Errorf("%s %s: %s is not in the published file", code, what, name)
 			}
 		}
+		seen := map[string]int{}
 		for _, p := range sim.People() {
+			if seen[p.Scenario]++; seen[p.Scenario] > 3 {
+				continue
+			}
 			res, body := w.call(ask{code: code, criteria: byCF(p.CF)})
 			validate(p.Scenario, res.StatusCode, body)
 		}
