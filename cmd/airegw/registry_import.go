@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"airegw/anpr"
+	"airegw/consulate"
 )
 
 // registryImportCmd reads official tables and reports what they change.
@@ -29,7 +30,8 @@ the consular posts and their districts. Every file is checked whole before
 anything is reported or written: one bad line in one file refuses them all.
 Without --out nothing is written (a dry run). With it the changes land in FILE as overlay
 rows with their source, replaced in one step; a person reviews them, adds them to
-anpr/overlay_*.tsv and runs cmd/tools/registrygen. The running tables never change.`
+anpr/overlay_*.tsv (then runs cmd/tools/registrygen) or consulate/*.tsv. The running
+tables never change.`
 }
 
 // importedTable is one official table, read and compared.
@@ -49,6 +51,8 @@ type tableReader struct {
 
 var tableReaders = []tableReader{
 	{anpr.ComuniHeader, readComuniArchive},
+	{consulate.PostsHeader, consularReader("consular posts (table 40)", "consulate/posts.tsv", consulate.ImportPosts)},
+	{consulate.DistrictsHeader, consularReader("territorial competence of the posts (table 41)", "consulate/districts.tsv", consulate.ImportDistricts)},
 }
 
 // Run is called by kong.
@@ -144,6 +148,45 @@ func readComuniArchive(file io.Reader) (*importedTable, error) {
 		table.lines = append(table.lines, "  changes nothing")
 	}
 	return table, nil
+}
+
+// consularReader reads one of the two consular tables. Their changes are for a
+// person to judge one by one, so the overlay lists them as they are.
+func consularReader(table, target string, read func(io.Reader) (consulate.Report, error)) func(io.Reader) (*importedTable, error) {
+	return func(file io.Reader) (*importedTable, error) {
+		report, err := read(file)
+		if err != nil {
+			return nil, err
+		}
+		imported := &importedTable{table: table, summary: report}
+		imported.lines = append(imported.lines, fmt.Sprintf("  %d rows, %d as we have them, %d changes", report.Rows, report.Same, len(report.Changes)))
+		for _, change := range report.Changes {
+			line := fmt.Sprintf("  %-12s  %s", change.Kind, strings.Join(strings.Fields(change.State+" "+change.Code+" "+change.Key), " "))
+			if change.Theirs != "" {
+				line += "; the table: " + change.Theirs
+			}
+			if change.Ours != "" {
+				line += "; ours: " + change.Ours
+			}
+			imported.lines = append(imported.lines, line)
+		}
+		if len(report.Unplaced) > 0 {
+			imported.lines = append(imported.lines, "  not compared, without an ISO code: "+strings.Join(report.Unplaced, ", "))
+		}
+		imported.overlay = func(out io.Writer) error {
+			if _, err := fmt.Fprintf(out, "# Changes to judge for %s, from the table of %s\n# kind\tstate\tcode\tkey\ttheirs\tours\n", target, table); err != nil {
+				return err
+			}
+			for _, change := range report.Changes {
+				row := []string{change.Kind, change.State, change.Code, change.Key, change.Theirs, change.Ours}
+				if _, err := fmt.Fprintln(out, strings.Join(row, "\t")); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		return imported, nil
+	}
 }
 
 // replaceFile writes a file in one step: either the old or the new content is

@@ -182,3 +182,35 @@ func TestOneBadTableRefusesAllAndLeavesTheOldFileAlone(t *testing.T) {
 		t.Errorf("%v: %s", err, left)
 	}
 }
+
+func TestTheOfficialTablesAreKnownByTheirHeader(t *testing.T) {
+	t.Parallel()
+	folder := os.Getenv("AIREGW_SHARED")
+	if folder == "" {
+		folder = filepath.Join("..", "..", "..", "shared")
+	}
+	for name, table := range map[string]string{
+		"ANPR_archivio_comuni.csv": "archive of comuni", "consolati.csv": "consular posts", "consolati_competenza_territoriale.csv": "territorial competence",
+	} {
+		file := filepath.Join(folder, "data", name)
+		if _, err := os.Stat(file); err != nil {
+			t.Logf("REFERENCE ABSENT: %s is not imported (set AIREGW_SHARED): %v", name, err)
+			continue
+		}
+		overlay := filepath.Join(t.TempDir(), "overlay.tsv")
+		code, out, text := airegw(t, "", "registry", "import", "--out", overlay, file)
+		if code != 0 || !strings.Contains(out, table) {
+			t.Errorf("%s: exit %d, %.300s %s", name, code, out, text)
+		}
+		if written, err := os.ReadFile(overlay); err != nil || len(written) == 0 {
+			t.Errorf("%s: %v, %d bytes of changes", name, err, len(written))
+		}
+	}
+	other := filepath.Join(t.TempDir(), "other.csv")
+	if err := os.WriteFile(other, []byte("a,b\n1,2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, text := airegw(t, "", "registry", "import", other); code != 1 || !strings.Contains(text, "header row") {
+		t.Errorf("exit %d, %s", code, text)
+	}
+}
