@@ -270,6 +270,13 @@ var genOperators = []genOperator{
 	{"LANDI/OTTAVIO", "M", "1974-08-25 C351", "post", "2480203", "operator"},
 	{"NEGRI/SAVERIO", "M", "1968-11-14 L219", "post", "2330100", "operator"},
 	{"PONTI/LAURA", "F", "1986-04-04 L219", "post", "2600103", "supervisor"},
+	// Ids are by place in this list and others rely on them: add at the end only.
+	{"OTTONELLO/IDA", "F", "1983-11-05 D969", "post", "3640100", "operator"},
+	{"PESCE/RENATO", "M", "1979-06-12 A662", "post", "2840103", "operator"},
+	{"QUILICI/SANDRA", "F", "1990-01-24 D612", "post", "3070203", "operator"},
+	{"ROTA/MASSIMO", "M", "1976-09-18 F205", "post", "3400203", "operator"},
+	{"SPADA/CLARA", "F", "1985-12-30 H501", "post", "2500204", "operator"},
+	{"TESTA/IVANO", "M", "1973-05-07 L781", "post", "3240100", "operator"},
 }
 
 func generate(t testing.TB) peopleFile {
