@@ -1,0 +1,219 @@
+package issuance
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// Digest of a body as the contract defines it: "sha-256:" and the hex SHA-256
+// of its canonical form (RFC 8785; only strings, booleans, integers, arrays
+// and objects occur).
+func Digest(body any) (string, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return "", err
+	}
+	canon, err := canonical(data)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(canon)
+	return "sha-256:" + hex.EncodeToString(sum[:]), nil
+}
+
+func canonical(data []byte) ([]byte, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	v, err := readValue(dec, 0)
+	if err != nil {
+		return nil, err
+	}
+	if dec.More() {
+		return nil, errors.New("more than one value")
+	}
+	var out bytes.Buffer
+	if err := writeCanonical(&out, v); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+type member struct {
+	name  string
+	units []uint16
+	value any
+}
+
+// readValue reads tokens, so that a member given twice is seen and refused: two
+// readers of such a body could see two bodies.
+func readValue(dec *json.Decoder, depth int) (any, error) {
+	if depth > 16 {
+		return nil, errors.New("nested too deep")
+	}
+	tok, err := dec.Token()
+	if err != nil {
+		return nil, errors.New("not JSON")
+	}
+	switch tok {
+	case json.Delim('{'):
+		members := []member{}
+		seen := map[string]bool{}
+		for dec.More() {
+			key, err := dec.Token()
+			if err != nil {
+				return nil, errors.New("not JSON")
+			}
+			name, ok := key.(string)
+			if !ok || seen[name] {
+				return nil, errors.New("a member twice")
+			}
+			seen[name] = true
+			value, err := readValue(dec, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			members = append(members, member{name, utf16.Encode([]rune(name)), value})
+		}
+		if _, err := dec.Token(); err != nil {
+			return nil, errors.New("not JSON")
+		}
+		slices.SortFunc(members, func(a, b member) int { return slices.Compare(a.units, b.units) })
+		return members, nil
+	case json.Delim('['):
+		items := []any{}
+		for dec.More() {
+			value, err := readValue(dec, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, value)
+		}
+		if _, err := dec.Token(); err != nil {
+			return nil, errors.New("not JSON")
+		}
+		return items, nil
+	case nil:
+		return nil, errors.New("null")
+	}
+	return tok, nil
+}
+
+func writeCanonical(out *bytes.Buffer, v any) error {
+	switch v := v.(type) {
+	case []member:
+		out.WriteByte('{')
+		for i, m := range v {
+			if i > 0 {
+				out.WriteByte(',')
+			}
+			writeString(out, m.name)
+			out.WriteByte(':')
+			if err := writeCanonical(out, m.value); err != nil {
+				return err
+			}
+		}
+		out.WriteByte('}')
+	case []any:
+		out.WriteByte('[')
+		for i, item := range v {
+			if i > 0 {
+				out.WriteByte(',')
+			}
+			if err := writeCanonical(out, item); err != nil {
+				return err
+			}
+		}
+		out.WriteByte(']')
+	case string:
+		writeString(out, v)
+	case bool:
+		out.WriteString(strconv.FormatBool(v))
+	case json.Number:
+		n, err := strconv.ParseInt(v.String(), 10, 64)
+		// Beyond 2^53 the canonical form of RFC 8785 is no integer any more.
+		if err != nil || n > 1<<53 || n < -(1<<53) {
+			return fmt.Errorf("%s is not an integer", v)
+		}
+		out.WriteString(strconv.FormatInt(n, 10))
+	default:
+		return errors.New("not a value of the contract")
+	}
+	return nil
+}
+
+func writeString(out *bytes.Buffer, s string) {
+	out.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			out.WriteByte('\\')
+			out.WriteRune(r)
+		case r == '\b':
+			out.WriteString(`\b`)
+		case r == '\t':
+			out.WriteString(`\t`)
+		case r == '\n':
+			out.WriteString(`\n`)
+		case r == '\f':
+			out.WriteString(`\f`)
+		case r == '\r':
+			out.WriteString(`\r`)
+		case r < ' ':
+			fmt.Fprintf(out, `\u%04x`, r)
+		default:
+			out.WriteRune(r)
+		}
+	}
+	out.WriteByte('"')
+}
+
+// plainText is the contract's rule for strings: NFC UTF-8 without control
+// characters and without U+2028 and U+2029; U+FFFD, which json.Marshal writes
+// for invalid UTF-8, is text that was damaged before it came here.
+func plainText(s string) bool {
+	if !utf8.ValidString(s) || !norm.NFC.IsNormalString(s) {
+		return false
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError {
+			return false
+		}
+	}
+	return true
+}
+
+// badText finds the first string of a body that breaks the rule.
+func badText(v any, path string) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return path, !plainText(v)
+	case []member:
+		for _, m := range v {
+			at := m.name
+			if path != "" {
+				at = path + "." + m.name
+			}
+			if where, bad := badText(m.value, at); bad {
+				return where, true
+			}
+		}
+	case []any:
+		for i, item := range v {
+			if where, bad := badText(item, path+"["+strconv.Itoa(i)+"]"); bad {
+				return where, true
+			}
+		}
+	}
+	return "", false
+}
