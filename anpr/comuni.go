@@ -6,6 +6,10 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Comune is one Italian municipality, present or former, as the register
@@ -219,7 +223,29 @@ func FindComuni(query string) (current, former []Comune) {
 	for _, i := range foundFormer {
 		former = append(former, r.former[i])
 	}
-	return current, former
+	return asAccented(query, current), former
+}
+
+// asAccented keeps of several comuni those whose name has the very accents of
+// the query, if it has any: Paternò in Sicily is not Paterno in Basilicata.
+func asAccented(query string, found []Comune) []Comune {
+	if accented := accents(query); len(found) > 1 && accented != "" {
+		same := slices.DeleteFunc(slices.Clone(found), func(c Comune) bool { return accents(c.Name) != accented })
+		if len(same) > 0 {
+			return same
+		}
+	}
+	return found
+}
+
+// accents lists the accented letters of a name in lower case.
+func accents(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf || !unicode.IsLetter(r) {
+			return -1
+		}
+		return r
+	}, strings.ToLower(norm.NFC.String(name)))
 }
 
 // isCatastale says whether the text has the shape of a catastale code of a

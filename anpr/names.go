@@ -106,7 +106,7 @@ func (x *nameIndex) find(query string, province func(position int, former bool) 
 	if len(query) > longestName {
 		return nil, nil
 	}
-	parts := words(query)
+	parts := withoutTitle(words(query))
 	if len(parts) == 0 {
 		return nil, nil
 	}
@@ -123,6 +123,18 @@ func (x *nameIndex) find(query string, province func(position int, former bool) 
 		return x.guess(parts)
 	}
 	return current, former
+}
+
+// withoutTitle drops what stands before a name on letterheads and, in Slovene
+// too, in the register's other names ("Comune di Sgonico - Občina Zgonik").
+func withoutTitle(parts []string) []string {
+	if len(parts) > 2 && parts[0] == "comune" && slices.Contains([]string{"di", "del", "dell", "della", "d"}, parts[1]) {
+		parts = parts[2:]
+	}
+	if len(parts) > 1 {
+		parts = slices.DeleteFunc(parts, func(word string) bool { return word == "obcina" })
+	}
+	return parts
 }
 
 // exactly tries the readings of the words one after the other, for current and

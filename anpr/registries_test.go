@@ -166,6 +166,7 @@ func TestANameTypedBadlyFindsItsComuneAlone(t *testing.T) {
 		"mlano": "015146", "Milan": "015146", "Napoil": "063049", "frienze": "048017", "la spezia": "011015", "spezia": "011015",
 		"corigliano rossano": "078157", "jonadi": "102017", "Ionadi": "102017", "montemagno monferrato": "005077", "Montagna sulla strada del vino": "021053",
 		"Sèn Jan": "022250", "Doberdò": "031003", "venaria": "001292", "Castro BG": "016065", "Castro (LE)": "075096", "St Vincent": "007065", "saint-vincent": "007065",
+		"Comune di Roma": "058091", "COMUNE DI SAN DORLIGO DELLA VALLE-OBCINA DOLINA": "032004", "Paternò": "087033",
 		"041033": "099030", "104017": "090047",
 	} {
 		found, _ := anpr.FindComuni(query)
@@ -177,9 +178,11 @@ func TestANameTypedBadlyFindsItsComuneAlone(t *testing.T) {
 
 func TestHomonymsAreAllAnswered(t *testing.T) {
 	t.Parallel()
-	found, _ := anpr.FindComuni("castro")
-	if got := labels(found); len(got) != 2 {
-		t.Errorf("castro found %v", got)
+	for _, query := range []string{"castro", "paterno", "livo"} {
+		found, _ := anpr.FindComuni(query)
+		if got := labels(found); len(got) != 2 {
+			t.Errorf("%s found %v", query, got)
+		}
 	}
 }
 
@@ -346,6 +349,15 @@ func TestForeignStatesHaveTheirCodesAndCurrentNames(t *testing.T) {
 	} {
 		if s, _ := anpr.StateByISO2(code); s.NameIT != want[0] || s.NameEN != want[1] {
 			t.Errorf("%s is %q, %q", code, s.NameIT, s.NameEN)
+		}
+	}
+	codes := map[string]string{}
+	for _, s := range anpr.States() {
+		for _, code := range []string{"ISTAT " + s.ISTAT, "Z " + s.Z, "MAE " + s.MAE, "ISO3 " + s.ISO3} {
+			if other, taken := codes[code]; taken && !strings.HasSuffix(code, " ") {
+				t.Errorf("%s is of %s and of %s", code, other, s.NameIT)
+			}
+			codes[code] = s.NameIT
 		}
 	}
 	if _, ok := anpr.StateByISO2("IT"); ok {
