@@ -1,0 +1,141 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"modernc.org/sqlite"
+)
+
+// fullDisk answers the engine's own error of a full disk, by making one.
+func fullDisk(t testing.TB) error {
+	t.Helper()
+	path := t.TempDir() + "/full.db"
+	db, err := openRaw(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, text := range []string{`CREATE TABLE t (b BLOB)`, `PRAGMA max_page_count = 3`, `INSERT INTO t VALUES (zeroblob(100000))`} {
+		_, err = db.Exec(text)
+	}
+	var e *sqlite.Error
+	if err == nil || !asSQLite(err, &e) || e.Code() != sqliteFull {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	return err
+}
+
+// FailStatement fails the k-th statement from now as a full disk would.
+func (s *Store) FailStatement(t testing.TB, k int) (fired func() bool, heal func()) {
+	full := fullDisk(t)
+	n := 0
+	f := func(string) error {
+		n++
+		if n == k {
+			return full
+		}
+		return nil
+	}
+	s.writer.tx.fault.Store(&f)
+	return func() bool { return n >= k }, func() { s.writer.tx.fault.Store(nil) }
+}
+
+// Contents answers every row of every table as text.
+func (s *Store) Contents(t testing.TB) string {
+	t.Helper()
+	var b strings.Builder
+	for _, table := range counted {
+		if table == "audit_blocks" {
+			continue // the sealer's, not the caller's
+		}
+		rows, err := s.reader.QueryContext(context.Background(), `SELECT * FROM `+table+` ORDER BY 1, 2`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		columns, err := rows.Columns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		values := make([]any, len(columns))
+		for i := range values {
+			values[i] = new(any)
+		}
+		for rows.Next() {
+			err = rows.Scan(values...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.WriteString(table)
+			for i := range values {
+				fmt.Fprintf(&b, " %s=%v", columns[i], *values[i].(*any))
+			}
+			b.WriteByte('\n')
+		}
+		if rows.Err() != nil {
+			t.Fatal(rows.Err())
+		}
+		rows.Close()
+	}
+	return b.String()
+}
+
+// Write runs a write of the test's own.
+func (s *Store) Write(ctx context.Context, statements ...string) error {
+	return s.write(ctx, func(t *tx) error {
+		for _, text := range statements {
+			_, err := t.exec(text)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Pragma answers a pragma of the writing connection.
+func (s *Store) Pragma(t testing.TB, name string) string {
+	t.Helper()
+	var v string
+	err := s.write(context.Background(), func(t *tx) error {
+		_, err := t.get(`PRAGMA `+name, nil, &v)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// LoadAll loads as the gateway itself does.
+func (s *Store) LoadAll(ctx context.Context, id string) (int, error) {
+	events, _, err := s.load(ctx, sight{system: true}, id)
+	return len(events), err
+}
+
+// NormalSurname is normalSurname.
+var NormalSurname = normalSurname
+
+func openRaw(path string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", "file:"+path)
+	if err == nil {
+		db.SetMaxOpenConns(1)
+	}
+	return db, err
+}
+
+func asSQLite(err error, e **sqlite.Error) bool { return errors.As(err, e) }
+
+// HashFile is hashFile.
+func HashFile(t testing.TB, path string) (string, int64) {
+	t.Helper()
+	digest, size, err := hashFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest, size
+}
