@@ -133,6 +133,7 @@ type Server struct {
 	opsA     map[string]answerA   // door A with strict-opid, by client and id
 	lastOpA  map[string]string
 	jtis     map[string]time.Time
+	swept    time.Time
 	used     map[string]int // calls by day and service
 	limits   map[string]int
 	tokens   map[string]int // tokens by minute and organisation

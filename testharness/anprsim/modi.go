@@ -272,7 +272,10 @@ func (s *Server) freshJTI(clientID string, t compact, now time.Time) bool {
 	if until, seen := s.jtis[id]; seen && until.After(now) {
 		return false
 	}
-	if len(s.jtis) > 20000 {
+	// Swept by time, not by size: a flood of live ids must not make every call
+	// walk them all.
+	if now.Sub(s.swept) >= time.Minute {
+		s.swept = now
 		for k, until := range s.jtis {
 			if !until.After(now) {
 				delete(s.jtis, k)
