@@ -87,6 +87,9 @@ var districtsByState = sync.OnceValue(func() map[string]*stateDistricts {
 			ISO2: c[0], Code: c[1], Level: int(c[2][0] - '0'), Parent: c[3],
 			Posts: cut(c[4], ","), Names: cut(c[5], "|"), Source: t.source(c[8]),
 		}}
+		if _, listed := s.byCode[strings.ToLower(d.Parent)]; d.Level > 1 && !listed || !strings.HasPrefix(d.Code, d.ISO2+"-") {
+			panic("consulate: embedded table, " + d.Code + " is no part of its state")
+		}
 		for _, pattern := range cut(c[6], ",") {
 			d.postcodes = append(d.postcodes, parsePostcodePattern(pattern))
 		}
@@ -133,6 +136,9 @@ func Competent(a Address) Answer {
 	iso2 := stateCode(a.ISO2)
 	if iso2 == "IT" {
 		return Answer{Reason: ReasonItaly}
+	}
+	if own := crownDependency(iso2, a.Postcode); own != "" {
+		iso2 = own
 	}
 	serving, source := PostsServing(iso2)
 	switch len(serving) {

@@ -129,4 +129,20 @@ func (s *stateDistricts) byOutwardCode(postcode string) []*district {
 	return nil
 }
 
+// crownDependency answers the state code of Jersey, Guernsey and the Isle of Man
+// for an address written as one in the United Kingdom; "" for every other one.
+func crownDependency(iso2, postcode string) string {
+	code := strings.ToUpper(strings.TrimSpace(postcode))
+	switch {
+	case iso2 != "GB" || len(code) < 3 || !isDigit(code[2]):
+		return ""
+	case code[:2] == "GY":
+		return "GG"
+	case code[:2] == "JE" || code[:2] == "IM":
+		return code[:2]
+	default:
+		return ""
+	}
+}
+
 func isDigit(b byte) bool { return b >= '0' && b <= '9' }
