@@ -1,7 +1,6 @@
 package anpr
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"crypto/sha256"
@@ -299,11 +298,11 @@ func (report *ComuniImport) compare(current, former map[string]archiveRow) {
 // the tables. Regions of new comuni and successors of ceased ones are not in the
 // archive and are left for the reviewer ("?", which registrygen refuses).
 func (report *ComuniImport) WriteOverlay(out io.Writer) error {
-	buffered := bufio.NewWriter(out)
+	var text bytes.Buffer
 	source := fmt.Sprintf("ANPR archive, newest fact %s, sha256 %.16s", report.Newest, report.Digest)
-	fmt.Fprintf(buffered, "# Rows for anpr/overlay_comuni.tsv and anpr/overlay_former.tsv, to be reviewed; from %s\nistat\tfield\tvalue\tsource\n", source)
+	fmt.Fprintf(&text, "# Rows for anpr/overlay_comuni.tsv and anpr/overlay_former.tsv, to be reviewed; from %s\nistat\tfield\tvalue\tsource\n", source)
 	row := func(istat, field, value string) {
-		fmt.Fprintf(buffered, "%s\t%s\t%s\t%s\n", istat, field, value, source)
+		fmt.Fprintf(&text, "%s\t%s\t%s\t%s\n", istat, field, value, source)
 	}
 	for _, change := range report.Changes {
 		switch change.Kind {
@@ -318,13 +317,14 @@ func (report *ComuniImport) WriteOverlay(out io.Writer) error {
 			row(change.ISTAT, "ceased", change.Ended)
 		}
 	}
-	fmt.Fprintf(buffered, "# for overlay_former.tsv\n# catastale\tistat\tname\tprovince\tended\tsuccessors\tsource\n")
+	fmt.Fprintf(&text, "# for overlay_former.tsv\n# catastale\tistat\tname\tprovince\tended\tsuccessors\tsource\n")
 	for _, change := range report.Changes {
 		if change.Kind == ChangeCeased || change.Kind == ChangeFormer {
-			fmt.Fprintf(buffered, "%s\n", strings.Join([]string{change.Catastale, change.ISTAT, change.Name, change.Province, change.Ended, "?", source}, "\t"))
+			fmt.Fprintf(&text, "%s\n", strings.Join([]string{change.Catastale, change.ISTAT, change.Name, change.Province, change.Ended, "?", source}, "\t"))
 		}
 	}
-	return buffered.Flush()
+	_, err := out.Write(text.Bytes())
+	return err
 }
 
 // lowerWords are written small inside a name.
