@@ -730,7 +730,7 @@ func (d Desk) Sign(ctx context.Context, number string) error {
 				RequestID: r.ID, OrderKey: o.Key, Kind: OutboxSubmission, Key: o.Key, Due: now, Actor: d.scope.actor,
 			}}}, []Event{{
 				Type: EventSigned, At: now, Actor: d.scope.actor,
-				Private: payload(signedPrivate{Delivery: r.Delivery, Address: r.deliveryAddress()}),
+				Private: payload(signedPrivate{Delivery: r.Delivery, Address: r.DeliveryAddress()}),
 			}}, nil
 	})
 }
@@ -754,7 +754,7 @@ func (d Desk) ChangeDelivery(ctx context.Context, number string, choice Delivery
 		if refused := decision.Options.For(choice.Option); refused.Verdict == policies.VerdictRefuse {
 			return Change{}, nil, refusedOption("/delivery/option", refused)
 		}
-		to := payload(signedPrivate{Delivery: choice, Address: r.deliveryAddress()})
+		to := payload(signedPrivate{Delivery: choice, Address: r.DeliveryAddress()})
 		return Change{Outbox: []Outbox{{
 				RequestID: r.ID, OrderKey: o.Key, Kind: OutboxDelivery, Key: changeKey(o, "delivery", r.Version), Due: now, Actor: d.scope.actor, Private: to,
 			}}}, []Event{{

@@ -293,9 +293,9 @@ func assents(r *Request, named int) policies.Assent {
 	}
 }
 
-// deliveryAddress answers the address a card goes to: the Italian one given, or
+// DeliveryAddress answers the address a card goes to: the Italian one given, or
 // the register's foreign residence, never free text.
-func (r *Request) deliveryAddress() *delivery.Address {
+func (r *Request) DeliveryAddress() *delivery.Address {
 	switch r.Delivery.Option {
 	case policies.DeliveryITAddress:
 		if r.Delivery.Address == nil {

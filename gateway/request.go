@@ -344,6 +344,7 @@ type (
 		Until    string         `json:"until,omitempty"`
 		Ended    bool           `json:"ended,omitempty"`
 		NUN      string         `json:"nun,omitempty"`
+		Office   Office         `json:"office,omitzero"` // to whom the parcel came, when that is another office
 		Expected *delivery.Plan `json:"expected,omitempty"`
 	}
 	handedOverData struct {
@@ -616,6 +617,9 @@ func (r *Request) absorbCore(e Event, order func(string) (*Order, error)) error 
 		o.NUN = d.NUN // a defect is remade under a new number, which the producer decides
 	}
 	o.Ended = d.Ended
+	if !d.Office.IsZero() {
+		r.Office = d.Office
+	}
 	if e.Type == EventRejected {
 		o.Dead = true
 	}

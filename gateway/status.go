@@ -162,6 +162,10 @@ func (g *Gateway) applyEvent(ctx context.Context, r *Request, e CoreEvent) error
 		Tracking: e.Details.Tracking, Carrier: e.Details.Carrier, Until: e.Details.Until,
 		Ended: t == EventDefect && !e.Details.Remake,
 	}
+	if post, ok := competentPost(r); ok && t == EventAtConsulate {
+		// The post hands the card over, whoever took the request in.
+		data.Office = Office{OfficePost, post.Key}
+	}
 	if t == EventShipped || t == EventReshipped || t == EventCertified {
 		data.Expected = g.expected(r, e.At)
 	}

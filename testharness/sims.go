@@ -1,0 +1,217 @@
+package testharness
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"airegw/testharness/anprsim"
+	"airegw/testharness/coresim"
+	"airegw/testharness/sim"
+)
+
+// SimOptions says how the simulated outside behaves.
+type SimOptions struct {
+	Dir     string // keys and ledgers survive in it; empty keeps nothing
+	Profile sim.Profile
+	Seed    uint64
+	Clock   sim.Clock     // nil: the machine's
+	Step    time.Duration // between two events of an order at the core; 0: only on demand
+	Log     *slog.Logger
+}
+
+// Sims is the simulated outside of the gateway: the register and the core, each
+// with a protocol and a management address on loopback.
+type Sims struct {
+	ANPR *anprsim.Server
+	Core *coresim.Running
+	Connection
+
+	servers []*sim.Server
+}
+
+// Connection is what a gateway in another process must know of the simulators.
+// It holds a private key of the simulated authority: simulation only.
+type Connection struct {
+	ANPRURL        string           `json:"anpr_url"`
+	ANPRManagement string           `json:"anpr_management"`
+	ANPRIdentity   anprsim.Identity `json:"anpr"`
+	CoreURL        string           `json:"core_url"`
+	CoreManagement string           `json:"core_management"`
+	CoreIdentity   coresim.Identity `json:"core"`
+	PID            int              `json:"pid"`
+}
+
+// StartSims starts the simulators on free loopback ports.
+func StartSims(o SimOptions) (_ *Sims, err error) {
+	s := &Sims{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	dir := func(name string) string {
+		if o.Dir == "" {
+			return ""
+		}
+		return filepath.Join(o.Dir, name)
+	}
+	if o.Dir != "" {
+		for _, name := range []string{"anpr", "core"} {
+			err = os.MkdirAll(dir(name), 0o700)
+			if err != nil {
+				return nil, fmt.Errorf("folder of the simulators: %w", err)
+			}
+		}
+	}
+	s.ANPR, err = anprsim.New(anprsim.Options{Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("anpr"), Logger: o.Log})
+	if err != nil {
+		return nil, fmt.Errorf("register simulator: %w", err)
+	}
+	protocol, err := sim.Start("127.0.0.1:0", s.ANPR.Handler(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("register simulator: %w", err)
+	}
+	s.servers = append(s.servers, protocol)
+	management, err := sim.Start("127.0.0.1:0", s.ANPR.Management(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("register simulator: %w", err)
+	}
+	s.servers = append(s.servers, management)
+	s.Core, err = coresim.Start(coresim.Options{
+		Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("core"), Step: o.Step, Registry: protocol.URL, Log: o.Log,
+	}, "127.0.0.1:0", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("core simulator: %w", err)
+	}
+	s.Connection = Connection{
+		ANPRURL: protocol.URL, ANPRManagement: management.URL, ANPRIdentity: s.ANPR.Identity(),
+		CoreURL: s.Core.URL, CoreManagement: s.Core.ManagementURL, CoreIdentity: s.Core.Identity(), PID: os.Getpid(),
+	}
+	return s, nil
+}
+
+// Close stops the simulators; what they answered is in their folder.
+func (s *Sims) Close() error {
+	var errs []error
+	if s.Core != nil {
+		errs = append(errs, s.Core.Close())
+	}
+	for _, server := range s.servers {
+		errs = append(errs, server.Close())
+	}
+	if s.ANPR != nil {
+		errs = append(errs, s.ANPR.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Save writes the connection where another process can read it.
+func (c Connection) Save(path string) error {
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return fmt.Errorf("connection of the simulators: %w", err)
+	}
+	return sim.WriteFile(path, append(b, '\n'), 0o600)
+}
+
+// ReadConnection reads what Save wrote.
+func ReadConnection(path string) (Connection, error) {
+	var c Connection
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return c, fmt.Errorf("connection of the simulators: %w", err)
+	}
+	err = json.Unmarshal(b, &c)
+	if err != nil {
+		return c, fmt.Errorf("connection of the simulators: %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// CoreLedger asks the core for its testimony.
+func (c Connection) CoreLedger(ctx context.Context) (CoreLedger, error) {
+	var l CoreLedger
+	err := c.get(ctx, c.CoreManagement+"/ledger", &l)
+	return l, err
+}
+
+// CoreLedger is the part of the core's ledger that judges a gateway.
+type CoreLedger struct {
+	Orders []struct {
+		OrderKey    string `json:"order_key"`
+		RequestID   string `json:"request_id"`
+		NUN         string `json:"nun"`
+		State       string `json:"state"`
+		Live        bool   `json:"live"`
+		Acceptances int    `json:"acceptances"`
+	} `json:"orders"`
+	Acceptances map[string]int      `json:"acceptances"`
+	Live        map[string][]string `json:"live"`
+	Violations  []string            `json:"violations"`
+}
+
+// PlanParcel tells the core what will happen to the next order of a person.
+func (c Connection) PlanParcel(ctx context.Context, fiscalCode string, steps ...string) error {
+	return c.post(ctx, c.CoreManagement+"/plans", map[string]any{"fiscal_code": fiscalCode, "steps": steps, "uses": 1}, nil)
+}
+
+// ChangePerson merges members into a person's record in the register.
+func (c Connection) ChangePerson(ctx context.Context, fiscalCode string, members map[string]any) error {
+	return c.post(ctx, c.ANPRManagement+"/people/"+fiscalCode, members, nil)
+}
+
+func (c Connection) get(ctx context.Context, url string, out any) error {
+	return manage(ctx, http.MethodGet, url, nil, out)
+}
+
+func (c Connection) post(ctx context.Context, url string, in, out any) error {
+	return manage(ctx, http.MethodPost, url, in, out)
+}
+
+// manage calls a management address of a simulator.
+func manage(ctx context.Context, method, url string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("manage %s: %w", url, err)
+		}
+		body = bytes.NewReader(b)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return fmt.Errorf("manage %s: %w", url, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("manage: %w", err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // read-only
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return fmt.Errorf("manage %s: %w", url, err)
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("manage %s: %s: %.200s", url, resp.Status, b)
+	}
+	if out == nil {
+		return nil
+	}
+	err = json.Unmarshal(b, out)
+	if err != nil {
+		return fmt.Errorf("manage %s: %w", url, err)
+	}
+	return nil
+}
