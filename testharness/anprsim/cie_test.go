@@ -6,6 +6,9 @@ import (
 	"encoding/xml"
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -295,6 +298,11 @@ func TestWithAFolderTheRegisterRemembers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	gone := sim.People()[len(sim.People())-1].CF
+	err = first.sim.Change(gone, 0, func(p *sim.Person) error { p.Note = "changed"; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
 	a := ask{code: "C030", criteria: byCF(p.CF)}
 	a.evidence = first.trackingEvidence(a)
 	a.voucher = first.newVoucher(a, a.evidence)
@@ -303,7 +311,10 @@ func TestWithAFolderTheRegisterRemembers(t *testing.T) {
 	}
 	first.sim.journal = nil // closed; the world's own Close has nothing left to do
 
-	second := newWorld(t, folder, func(o *Options) { o.Clients = nil })
+	second := newWorld(t, folder, func(o *Options) {
+		// The population of the next version need not hold everybody.
+		o.Clients, o.People = nil, sim.People()[:len(sim.People())-1]
+	})
 	second.op = 1000
 	second.good(a) // the voucher, the client and the keys have survived
 	if again := second.cie("CIE8", "50", ""); !bytes.Equal(again.raw, old.raw) {
@@ -320,6 +331,42 @@ func TestWithAFolderTheRegisterRemembers(t *testing.T) {
 	}
 	if got := second.sim.byCF(moved.CF)[0].Post.Seat; got != "LONDRA" {
 		t.Errorf("post after reset %s", got)
+	}
+}
+
+func TestTheReadmeNamesOnlyWhatThereIs(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	faults := regexp.MustCompile(`"name":"([^"]+)"`).FindAllSubmatch(text, -1)
+	for _, m := range faults {
+		if !w.sim.faults.Has(string(m[1])) {
+			t.Errorf("fault %s", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile(`[A-Z]{6}[0-9]{2}[A-Z][0-9]{2}[A-Z][0-9]{3}[A-Z]`).FindAll(text, -1) {
+		_, citizen := sim.PersonByCF(string(m))
+		operator := slices.ContainsFunc(sim.Operators(), func(o sim.Operator) bool { return o.CF == string(m) })
+		if !citizen && !operator {
+			t.Errorf("nobody has the tax code %s", m)
+		}
+	}
+	for code, name := range serviceNames {
+		if !bytes.Contains(text, []byte(name)) {
+			t.Errorf("service %s is not there", code)
+		}
+	}
+	// The sample of CIE8 is accepted as it stands.
+	sample := text[bytes.Index(text, []byte("```xml\n"))+7:]
+	sample = sample[:bytes.Index(sample, []byte("```"))]
+	if res, body := w.post(strings.Replace(string(sample), "2026-11-21</dataRilascio>", "2026-11-20</dataRilascio>", 1)); res.StatusCode != 200 || !bytes.Contains(body, []byte("<esitoOperazione>0000<")) {
+		t.Errorf("the sample: %d %s", res.StatusCode, body)
+	}
+	if len(faults) < 3 {
+		t.Error("the examples are gone")
 	}
 }
 

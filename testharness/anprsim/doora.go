@@ -506,6 +506,9 @@ func (x *exchange) decide(code string, q query) answerA {
 			return missing("codiceFiscale")
 		}
 		found = x.s.byData(*c)
+		if len(found) > 0 && x.subject == "" {
+			x.subject, x.call.Subject = found[0].CF, found[0].CF
+		}
 	case c.CodiceFiscale != "":
 		if c.IDANPR != "" && code != "C030" {
 			return x.failure(http.StatusBadRequest, anomaly{Code: "EN080", Kind: "E", Text: "Indicare codiceFiscale oppure idANPR"})

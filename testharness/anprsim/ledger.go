@@ -86,7 +86,10 @@ func (s *Server) replay(e entry) error {
 	case "client":
 		s.clients[e.Client.ID] = e.Client
 	case "person":
-		return s.setPerson(e.CF, e.Index, *e.Person)
+		// A folder may be older than the population: who is no longer in it stays out.
+		if s.nth(e.CF, e.Index) != nil {
+			return s.setPerson(e.CF, e.Index, *e.Person)
+		}
 	case "reset":
 		s.resetPerson(e.CF)
 	case "cie":
