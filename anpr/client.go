@@ -256,18 +256,10 @@ func (c *Client) ask(ctx context.Context, q Query, rec *Record) (map[Service]boo
 		if err != nil {
 			return got, err
 		}
-		// The id may have changed since C030 answered (spec §8 row 37).
 		if r.absent && key.ID != "" && !reresolved {
 			reresolved = true
-			again, err := c.call(ctx, C030, criteria{CF: q.FiscalCode}, q, rec)
-			if err != nil {
+			if key, r, err = c.askAgain(ctx, s, key, r, q, rec); err != nil {
 				return got, err
-			}
-			if id := again.id(); id != "" && id != key.ID {
-				key, rec.Person.IDANPR = criteria{ID: id}, id
-				if r, err = c.call(ctx, s, key, q, rec); err != nil {
-					return got, err
-				}
 			}
 		}
 		for _, f := range r.findings {
@@ -294,6 +286,31 @@ func (c *Client) ask(ctx context.Context, q Query, rec *Record) (map[Service]boo
 		}
 	}
 	return got, nil
+}
+
+// askAgain is for a service that does not know the id C030 gave. The id may
+// have changed since (spec §8 row 37): resolve it again, then ask by fiscal
+// code, before "not there" is believed. It returns the key to go on with.
+func (c *Client) askAgain(ctx context.Context, s Service, key criteria, r reading, q Query, rec *Record) (criteria, reading, *RegisterError) {
+	byCF := criteria{CF: q.FiscalCode}
+	fresh, err := c.call(ctx, C030, byCF, q, rec)
+	if err != nil || fresh.id() == "" {
+		return key, r, err
+	}
+	if id := fresh.id(); id != key.ID {
+		key, rec.Person.IDANPR = criteria{ID: id}, id
+		if r, err = c.call(ctx, s, key, q, rec); err != nil || !r.absent {
+			return key, r, err
+		}
+	}
+	again, err := c.call(ctx, s, byCF, q, rec)
+	if err != nil {
+		return key, r, err
+	}
+	if again.absent {
+		return key, again, nil
+	}
+	return byCF, again, nil
 }
 
 func (r reading) id() string {

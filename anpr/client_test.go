@@ -602,8 +602,9 @@ func TestWhatTheRegisterSaysOfAPersonIsAFinding(t *testing.T) {
 		"row 25 street is the city":    {answers{anpr.C020: body(200, subject(strings.Replace(abroad, "AVENIDA 18 DE JULIO", "Montevideo", 1)))}, nil, "address_undeliverable:street_is_locality", anpr.OutcomeNote, 5},
 		"row 25 street doubled":        {answers{anpr.C020: body(200, subject(strings.Replace(abroad, "AVENIDA 18 DE JULIO", "VIA ROMA VIA ROMA", 1)))}, nil, "address_undeliverable:street_doubled", anpr.OutcomeNote, 5},
 		"no locality":                  {answers{anpr.C020: body(200, subject(strings.Replace(abroad, `"descrizioneLocalita":"MONTEVIDEO",`, "", 1)))}, nil, "address_undeliverable:no_locality", anpr.OutcomeNote, 5},
-		"row 22 truncated":             {answers{anpr.C015: body(200, subject(strings.Replace(general, `"cognome":"ROSSI"`, `"cognome":"`+strings.Repeat("AB", 18)+`"`, 1)))}, nil, "names_truncated:surname", anpr.OutcomeNote, 5},
-		"row 23 other spelling":        {answers{anpr.C015: body(200, subject(strings.Replace(general, `"nome":"BIANCA"`, `"nome":"NICOLO'"`, 1)))}, func(q *anpr.Query) { q.GivenName = "Nicolò" }, "names_transliterated:given_name", anpr.OutcomeNote, 5},
+		"row 22 truncated":             {answers{anpr.C015: body(200, subject(strings.Replace(general, `"cognome":"ROSSI"`, `"cognome":"ROSSI DELLA CASA GRANDE DEGLI ULIVII"`, 1)))}, nil, "names_truncated:surname", anpr.OutcomeNote, 5},
+		"row 23 other spelling":        {answers{anpr.C015: body(200, subject(strings.Replace(general, `"nome":"BIANCA"`, `"nome":"BIANCA'"`, 1)))}, func(q *anpr.Query) { q.GivenName = "Biancà" }, "names_transliterated:given_name", anpr.OutcomeNote, 5},
+		"row 17 merged names":          {answers{anpr.C015: body(200, subject(strings.Replace(general, `"nome":"BIANCA"`, `"nome":"MARIO"`, 1)))}, nil, "names_differ:fiscal_code", anpr.OutcomeReview, 5},
 		"declared name differs":        {nil, func(q *anpr.Query) { q.Surname = "Bianchi" }, "names_differ:surname", anpr.OutcomeReview, 5},
 		"row 24 damaged text":          {answers{anpr.C015: body(200, subject(strings.Replace(general, "ROSSI", "ROS\xe8SI", 1)))}, nil, "text_damaged", anpr.OutcomeReview, 5},
 		"row 24 control characters":    {answers{anpr.C015: body(200, subject(strings.Replace(general, "ROSSI", "ROSSI\x01\\u0002", 1)))}, nil, "", anpr.OutcomeClear, 5},
@@ -668,6 +669,28 @@ func TestAnIdThatChangedMeanwhileIsResolvedAgain(t *testing.T) {
 	rec, err := r.client(t).Check(t.Context(), query())
 	if err != nil || codes(rec) != "" || rec.Person.IDANPR != "NN00000NN" {
 		t.Errorf("%v %s %s", err, codes(rec), rec.Person.IDANPR)
+	}
+	if got := strings.Join(r.calls, " "); got != "C030 C015 C030 C015 C020 C019 C018" {
+		t.Errorf("asked %s", got)
+	}
+}
+
+func TestAnIdNobodyKnowsIsAskedByFiscalCodeBeforeAbsenceIsBelieved(t *testing.T) {
+	t.Parallel()
+	r := newRegister(t)
+	for _, s := range []anpr.Service{anpr.C015, anpr.C020, anpr.C019, anpr.C018} {
+		r.answer[s] = func(w http.ResponseWriter, q map[string]any) {
+			if q["criteriRicerca"].(map[string]any)["idANPR"] != nil {
+				w.WriteHeader(404)
+				_, _ = io.WriteString(w, `{"listaErrori":[{"codiceErroreAnomalia":"EN122","tipoErroreAnomalia":"E"}]}`)
+				return
+			}
+			good(w, string(s))
+		}
+	}
+	rec, err := r.client(t).Check(t.Context(), query())
+	if err != nil || codes(rec) != "" || !rec.Found {
+		t.Errorf("%v %s", err, codes(rec))
 	}
 	if got := strings.Join(r.calls, " "); got != "C030 C015 C030 C015 C020 C019 C018" {
 		t.Errorf("asked %s", got)

@@ -185,3 +185,29 @@ var spelledOut = strings.NewReplacer(
 	"Æ", "A", "Œ", "O", "Ø", "O", "ß", "SS", "ẞ", "SS",
 	"Ð", "D", "Đ", "D", "Þ", "TH", "Ł", "L", "ı", "I", "Ŋ", "N", "Ħ", "H", "Ŧ", "T", "Ə", "A",
 )
+
+// codeOfName is how a fiscal code abbreviates a surname or a given name (DM 23
+// December 1976): consonants, then vowels, then X. False when the name holds
+// letters that offices spell in more than one way.
+func codeOfName(name string, given bool) (string, bool) {
+	if name == "" {
+		return "", false
+	}
+	var consonants, vowels []rune
+	for _, r := range norm.NFD.String(strings.ToUpper(name)) {
+		switch {
+		case strings.ContainsRune("AEIOU", r):
+			vowels = append(vowels, r)
+		case r >= 'A' && r <= 'Z':
+			consonants = append(consonants, r)
+		case r == '\u0308' || r == '\u030a': // umlaut, ring: Ü is U or UE
+			return "", false
+		case unicode.IsLetter(r) || r == utf8.RuneError || r == '?':
+			return "", false
+		}
+	}
+	if given && len(consonants) >= 4 {
+		consonants = []rune{consonants[0], consonants[2], consonants[3]}
+	}
+	return string(append(append(consonants, vowels...), 'X', 'X', 'X')[:3]), true
+}

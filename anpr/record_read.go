@@ -460,6 +460,15 @@ func (rec *Record) judgeCitizenship() {
 
 func (rec *Record) judgeNames(q Query) {
 	p := rec.Person
+	// Two people merged under one id show as a name that is not the code's
+	// (spec §8 row 17): nobody else would notice.
+	if len(p.FiscalCode) == 16 && (p.Surname != "" || p.GivenName != "") {
+		surname, ok1 := codeOfName(p.Surname, false)
+		given, ok2 := codeOfName(p.GivenName, true)
+		if (ok1 && surname != p.FiscalCode[:3]) || (ok2 && given != p.FiscalCode[3:6]) {
+			rec.add(Finding{Code: FindingNamesDiffer, Detail: "fiscal_code"})
+		}
+	}
 	for _, n := range []struct{ declared, register, which string }{
 		{q.Surname, p.Surname, "surname"}, {q.GivenName, p.GivenName, "given_name"},
 	} {
