@@ -185,6 +185,26 @@ func TestAPostIsFoundByTheCodeOfARecord(t *testing.T) {
 	}
 }
 
+func TestTheCitizensOfAPostThatIsGoneHaveAPostInCharge(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		key  string
+		on   time.Time
+		want string
+	}{
+		{"es-madrid-amb", day("2024-06-30"), "es-madrid-amb"},
+		{"es-madrid-amb", day("2024-07-01"), "es-madrid-cg"},
+		{"de-norimberga-con", day("2026-11-21"), "de-monaco-di-baviera"},
+		{"fr-parigi", day("2026-11-21"), "fr-parigi"},
+		{"in-bangalore", day("2020-01-01"), ""},
+	} {
+		got, ok := post(t, c.key).InCharge(c.on)
+		if ok != (c.want != "") || ok && got.Key != c.want {
+			t.Errorf("%s on %s: %s, %v; not %q", c.key, c.on.Format(time.DateOnly), got.Key, ok, c.want)
+		}
+	}
+}
+
 func TestAPostCapturesFromItsDayInItsOwnTimeZone(t *testing.T) {
 	t.Parallel()
 	at := func(text string) time.Time {

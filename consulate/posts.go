@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	_ "time/tzdata" // the days of posts are days at their counters, on any machine
 )
 
 // Kind is the rank of a post.
@@ -145,12 +146,23 @@ func firstIn(iso2 string) Date {
 	}
 }
 
-func (p Post) zone() *time.Location {
-	zone, err := time.LoadLocation(p.TimeZone)
-	if err != nil { // a machine without zone data: the table itself is tested
-		return time.UTC
+// InCharge answers who serves the citizens of the post on that instant: the post
+// itself while it is open, else the successor that took them over, for whom the
+// register may still name the old post (spec anpr-pdnd-modi 5.3 item 5). A post
+// that is not open and has no successor answers false.
+func (p Post) InCharge(on time.Time) (Post, bool) {
+	if p.Open(on) {
+		return p, true
 	}
-	return zone
+	successor, ok := PostByKey(p.Successor)
+	return successor, ok && successor.Open(on)
+}
+
+func (p Post) zone() *time.Location {
+	if zone := theNetwork().zones[p.TimeZone]; zone != nil {
+		return zone
+	}
+	return time.UTC // a Post that is none of ours
 }
 
 //go:embed posts.tsv
@@ -165,10 +177,11 @@ type network struct {
 	byKey, byCode  map[string]int
 	serving        map[string][]string // ISO2 → keys of posts
 	servingSources map[string]string
+	zones          map[string]*time.Location
 }
 
 var theNetwork = sync.OnceValue(func() *network {
-	n := &network{byKey: map[string]int{}, byCode: map[string]int{}, serving: map[string][]string{}, servingSources: map[string]string{}}
+	n := &network{byKey: map[string]int{}, byCode: map[string]int{}, serving: map[string][]string{}, servingSources: map[string]string{}, zones: map[string]*time.Location{}}
 	posts := readTable(postsTable, "key", "iso2", "kind", "code", "seat", "register", "aliases", "zone", "currency",
 		"captures", "since", "opened", "closed", "moved", "successor", "sources")
 	for i, c := range posts.rows {
@@ -187,6 +200,11 @@ var theNetwork = sync.OnceValue(func() *network {
 				"captures": &p.Captures.Source, "life": &p.Sources.Life,
 			}[what] = posts.source(tag)
 		}
+		zone, err := time.LoadLocation(p.TimeZone)
+		if err != nil {
+			panic("consulate: embedded table, " + p.Key + ": " + err.Error())
+		}
+		n.zones[p.TimeZone] = zone
 		n.posts = append(n.posts, p)
 		n.byKey[p.Key] = i
 		if p.ANPRCode != "" {
