@@ -144,7 +144,7 @@ func LoopbackOnly(next http.Handler) http.Handler {
 type Server struct {
 	URL    string // http://127.0.0.1:port or https://…
 	server *http.Server
-	done   chan error
+	done   chan struct{}
 }
 
 // Start serves handler on a loopback address, with TLS when tlsConfig is not
@@ -161,18 +161,22 @@ func Start(addr string, handler http.Handler, tlsConfig *tls.Config) (*Server, e
 	}
 	s := &Server{
 		URL:  scheme + "://" + l.Addr().String(),
-		done: make(chan error, 1),
+		done: make(chan struct{}),
 		server: &http.Server{
 			Handler:           handler,
 			ReadHeaderTimeout: 10 * time.Second,
 			ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 		},
 	}
-	go func() { s.done <- s.server.Serve(l) }()
+	go func() {
+		_ = s.server.Serve(l) // always an error: Close, or a dead listener that callers notice
+		close(s.done)
+	}()
 	return s, nil
 }
 
-// Close ends the server and its open connections at once.
+// Close ends the server and its open connections at once. A second Close does
+// nothing.
 func (s *Server) Close() error {
 	err := s.server.Close()
 	<-s.done

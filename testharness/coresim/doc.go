@@ -1,2 +1,0 @@
-// Package coresim will be the simulated issuance core.
-package coresim
