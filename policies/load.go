@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"math"
 	"path"
 	"regexp"
 	"slices"
@@ -76,6 +75,12 @@ func (es LoadErrors) Unwrap() []error {
 // maxRuleFile bounds one rule file; the whole shipped set is far below it.
 const maxRuleFile = 4 << 20
 
+// The instants before and after all others: rules without start and end.
+const (
+	minInstant int64 = -1 << 63
+	maxInstant int64 = 1<<63 - 1
+)
+
 // scopeLevel orders scopes from the least to the most specific.
 type scopeLevel uint8
 
@@ -84,6 +89,9 @@ const (
 	levelGroup
 	levelCountry
 	levelPost
+	// levelGiven is added to the level of a rule that is only supposed (With):
+	// it outweighs every rule of the set, whatever its scope.
+	levelGiven
 )
 
 type scope struct {
@@ -92,6 +100,9 @@ type scope struct {
 }
 
 func (s scope) String() string {
+	if s.level >= levelGiven {
+		return "given:" + scope{s.level - levelGiven, s.name}.String()
+	}
 	switch s.level {
 	case levelGroup:
 		return "group:" + s.name
@@ -127,7 +138,7 @@ type Rule struct {
 
 	key      keyID
 	scope    scope
-	from, to int64 // unix seconds, math.MinInt64 and math.MaxInt64 for none
+	from, to int64 // unix seconds, minInstant and maxInstant for none
 	used     bool
 }
 
@@ -318,6 +329,7 @@ type loader struct {
 	countries []string
 	rules     []*Rule
 	seen      map[string]string // rule id to "file:line"
+	supposed  bool              // rules of With may hide rules of the set
 }
 
 func (l *loader) fail(file string, line int, code, detail string) {
@@ -543,7 +555,7 @@ func (l *loader) readRules(d fileNode) {
 // readRule reads one entry of rules; a list of scopes makes a rule for each.
 func (l *loader) readRule(file string, n ast.Node) {
 	before := len(l.errs)
-	r := Rule{File: file, Line: lineOf(n), from: math.MinInt64, to: math.MaxInt64, Status: StatusEnacted}
+	r := Rule{File: file, Line: lineOf(n), from: minInstant, to: maxInstant, Status: StatusEnacted}
 	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 {
 		r.Line = lineOf(m.Values[0].Key)
 	}
@@ -768,7 +780,7 @@ func parseInstant(s string) (time.Time, error) {
 }
 
 func instantName(t int64) string {
-	if t == math.MinInt64 {
+	if t == minInstant {
 		return "always"
 	}
 	w := time.Unix(t, 0).In(rome)
@@ -853,7 +865,7 @@ func (l *loader) build() *Set {
 	next := int16(len(s.countries) + 1) //nolint:gosec // at most 676 countries
 	var posts []string
 	for _, r := range l.rules {
-		switch r.scope.level {
+		switch r.scope.level % levelGiven {
 		case levelDefault:
 		case levelGroup:
 			if _, ok := l.groups[r.scope.name]; !ok {
@@ -881,7 +893,7 @@ func (l *loader) build() *Set {
 	var table [keyCount][][]span
 	for k := range byKey {
 		l.overlaps(byKey[k])
-		base := timeline(nil, nil, nil, byKey[k][scope{}])
+		base := timeline(byKey[k][scope{level: levelGiven}], byKey[k][scope{}])
 		if at, ok := gap(base); ok {
 			l.fail(".", 0, CodeLoadGap, keyTable[k].name+": no default rule "+at)
 			continue
@@ -901,7 +913,7 @@ func (l *loader) build() *Set {
 		}
 		table[k] = row
 	}
-	if len(l.errs) == 0 {
+	if len(l.errs) == 0 && !l.supposed {
 		for _, r := range l.rules {
 			if !r.used {
 				l.fail(r.File, r.Line, CodeLoadUnreachable, r.ID)
@@ -916,26 +928,39 @@ func (l *loader) build() *Set {
 
 // placeLine lays the rules of one place over each other by precedence.
 func (l *loader) placeLine(rules map[scope][]*Rule, groups []string, country, post string, base []span) []span {
-	var byGroup []*Rule
+	levels := make([][]*Rule, 0, 8)
+	own := false
+	for _, tier := range []scopeLevel{levelGiven, 0} {
+		var byPost []*Rule
+		if post != "" {
+			byPost = rules[scope{tier + levelPost, post}]
+		}
+		byCountry := rules[scope{tier + levelCountry, country}]
+		byGroup := l.groupRules(rules, tier, groups, country)
+		own = own || len(byPost)+len(byCountry)+len(byGroup) > 0
+		levels = append(levels, byPost, byCountry, byGroup, rules[scope{level: tier}])
+	}
+	if !own {
+		return base
+	}
+	return timeline(levels...)
+}
+
+// groupRules gathers the rules of a country's groups; two groups must not speak
+// of the same key at the same time, since neither is more specific.
+func (l *loader) groupRules(rules map[scope][]*Rule, tier scopeLevel, groups []string, country string) []*Rule {
+	var out []*Rule
 	for _, g := range groups {
-		for _, r := range rules[scope{levelGroup, g}] {
-			for _, o := range byGroup {
+		for _, r := range rules[scope{tier + levelGroup, g}] {
+			for _, o := range out {
 				if o.scope != r.scope && o.from < r.to && r.from < o.to {
 					l.fail(r.File, r.Line, CodeLoadAmbiguous, country+" is also in "+o.scope.name+" for "+r.Key)
 				}
 			}
-			byGroup = append(byGroup, r)
+			out = append(out, r)
 		}
 	}
-	byCountry := rules[scope{levelCountry, country}]
-	var byPost []*Rule
-	if post != "" {
-		byPost = rules[scope{levelPost, post}]
-	}
-	if len(byGroup) == 0 && len(byCountry) == 0 && len(byPost) == 0 {
-		return base
-	}
-	return timeline(byPost, byCountry, byGroup, rules[scope{}])
+	return out
 }
 
 // overlaps refuses two rules of the same key and scope that hold at once.
@@ -963,11 +988,11 @@ func (l *loader) overlaps(rules map[scope][]*Rule) {
 // timeline merges lists of rules, most specific first, into spans. A stretch
 // that nothing covers gets a span without rule.
 func timeline(levels ...[]*Rule) []span {
-	cuts := []int64{math.MinInt64}
+	cuts := []int64{minInstant}
 	for _, rs := range levels {
 		for _, r := range rs {
 			cuts = append(cuts, r.from)
-			if r.to != math.MaxInt64 {
+			if r.to != maxInstant {
 				cuts = append(cuts, r.to)
 			}
 		}
