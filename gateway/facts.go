@@ -130,12 +130,20 @@ func residenceCountry(p anpr.Person) string {
 	return ""
 }
 
-// competentPost answers the post of the register's record.
-func competentPost(r *Request) (consulate.Post, bool) {
+// CompetentPost answers the post of the register's record. The register names
+// posts that closed for years: then it is the one that took over their citizens.
+func (r *Request) CompetentPost() (consulate.Post, bool) {
 	if r.Register == nil {
 		return consulate.Post{}, false
 	}
-	return consulate.PostByCode(r.Register.Applicant.Person.Post.Code)
+	post, ok := consulate.PostByCode(r.Register.Applicant.Person.Post.Code)
+	for range 3 {
+		if !ok || post.Open(r.Register.At) || post.Successor == "" {
+			break
+		}
+		post, ok = consulate.PostByKey(post.Successor)
+	}
+	return post, ok
 }
 
 // districtFindings says where the districts disagree with the register: shown
@@ -204,7 +212,7 @@ func registerFacts(r *Request, f *policies.Facts) {
 		f.RegisterSubjects = 1
 	}
 	if r.Channel == policies.ChannelPost {
-		post, ok := competentPost(r)
+		post, ok := r.CompetentPost()
 		if ok {
 			f.Post = post.Key
 		}

@@ -157,7 +157,7 @@ func (d Desk) prepareInput(in Input, now time.Time) (Input, error) {
 	if own, ok := d.scope.Office(); ok && in.Office == "" {
 		in.Office = own.Code
 	}
-	checkOffice(in, bad)
+	checkOffice(in, now, bad)
 	if own, ok := d.scope.Office(); ok {
 		if office, known := ParseOffice(in.Office); known && office != own {
 			bad("/office", "office_not_yours")
@@ -188,7 +188,7 @@ func tidyCode(s string) string { return strings.ToUpper(strings.TrimSpace(s)) }
 
 // checkOffice checks channel and office: a comune must exist today, a post must
 // be able to capture (B.2.5: honorary posts never do).
-func checkOffice(in Input, bad report) {
+func checkOffice(in Input, now time.Time, bad report) {
 	if in.Channel != policies.ChannelComune && in.Channel != policies.ChannelPost {
 		bad("/channel", "channel_unknown")
 		return
@@ -213,7 +213,10 @@ func checkOffice(in Input, bad report) {
 		bad("/office", "office_wrong_kind")
 	case office.Kind == OfficePost:
 		post, _ := consulate.PostByKey(office.Code)
-		if post.Kind == consulate.Honorary || post.Captures.Status == consulate.CapturesNo {
+		switch {
+		case !post.Open(now):
+			bad("/office", "post_closed", "post", post.Seat)
+		case !post.CanCapture(now):
 			bad("/office", "post_cannot_capture", "post", post.Seat)
 		}
 	}
@@ -590,7 +593,7 @@ func (g *Gateway) route(ctx context.Context, r *Request, t Task) error {
 	actor := systemScope(string(StepRoute)).actor
 	data := routedData{Office: r.Office, Basis: "chosen_comune"}
 	if r.Channel == policies.ChannelPost {
-		post, ok := competentPost(r)
+		post, ok := r.CompetentPost()
 		if !ok {
 			return g.commit(ctx, r, Change{Fence: t.Fence, Mark: &Mark{Kind: MarkParked, Code: "no_competent_post"}, Work: &Work{}},
 				Event{Type: EventParked, At: now, Actor: actor, Data: payload(reasonData{Code: "no_competent_post"})})

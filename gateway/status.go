@@ -162,7 +162,7 @@ func (g *Gateway) applyEvent(ctx context.Context, r *Request, e CoreEvent) error
 		Tracking: e.Details.Tracking, Carrier: e.Details.Carrier, Until: e.Details.Until,
 		Ended: t == EventDefect && !e.Details.Remake,
 	}
-	if post, ok := competentPost(r); ok && t == EventAtConsulate {
+	if post, ok := r.CompetentPost(); ok && t == EventAtConsulate {
 		// The post hands the card over, whoever took the request in.
 		data.Office = Office{OfficePost, post.Key}
 	}

@@ -58,6 +58,11 @@ func CheckInvariants(ctx context.Context, j Judged) ([]string, error) {
 	for _, v := range ledger.Violations {
 		broken = append(broken, "I2: "+v)
 	}
+	for _, n := range ledger.Registry {
+		if n.State == "refused" {
+			broken = append(broken, fmt.Sprintf("the register refuses %s of %s: %s", n.Operation, n.OrderKey, n.Code))
+		}
+	}
 	broken = append(broken, judgeOrders(requests, ledger, j.Quiet)...)
 	report, err := db.VerifyAudit(ctx)
 	if err != nil {

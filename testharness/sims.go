@@ -157,6 +157,12 @@ type CoreLedger struct {
 	Acceptances map[string]int      `json:"acceptances"`
 	Live        map[string][]string `json:"live"`
 	Violations  []string            `json:"violations"`
+	Registry    []struct {
+		Operation string `json:"operation"`
+		OrderKey  string `json:"order_key"`
+		State     string `json:"state"`
+		Code      string `json:"code"`
+	} `json:"registry"`
 }
 
 // PlanParcel tells the core what will happen to the next order of a person.

@@ -94,7 +94,8 @@ func wireOffice(o gateway.Office) (issuance.Office, error) {
 	if !ok || post.ANPRCode == "" {
 		return issuance.Office{}, fmt.Errorf("post %s has no ANPR code", o.Code)
 	}
-	return issuance.Office{Kind: "post", Code: post.ANPRCode, Name: post.Seat}, nil
+	// The register takes a post's name only as it writes it itself (EC100).
+	return issuance.Office{Kind: "post", Code: post.ANPRCode, Name: post.RegisterName}, nil
 }
 
 func wireApplicant(p anpr.Person, height int) (issuance.Applicant, error) {
@@ -183,14 +184,15 @@ func wireDelivery(r *gateway.Request, choice gateway.DeliveryChoice, address *de
 		}
 		out.Office = &o
 	case policies.DeliveryConsulate:
-		if r.Register == nil {
-			return out, errors.New("no competent post")
-		}
-		post, ok := consulate.PostByCode(r.Register.Applicant.Person.Post.Code)
+		post, ok := r.CompetentPost()
 		if !ok {
 			return out, errors.New("no competent post")
 		}
-		out.Office = &issuance.Office{Kind: "post", Code: post.ANPRCode, Name: post.Seat}
+		o, err := wireOffice(gateway.Office{Kind: gateway.OfficePost, Code: post.Key})
+		if err != nil {
+			return out, err
+		}
+		out.Office = &o
 	default:
 		return out, fmt.Errorf("unknown delivery %q", choice.Option)
 	}
