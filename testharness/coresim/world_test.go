@@ -449,3 +449,10 @@ func typesOf(events []map[string]any) string {
 	}
 	return strings.Join(list, ",")
 }
+
+// parsePlain decodes as the schema validator wants it.
+func parsePlain(text []byte) (any, error) {
+	var v any
+	err := json.Unmarshal(text, &v)
+	return v, err
+}
