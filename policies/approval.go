@@ -1,0 +1,119 @@
+package policies
+
+import (
+	"crypto"
+	"slices"
+	"strings"
+
+	"airegw/gateway/jose"
+)
+
+// Owner is one of the two ministries that own the rules together (A8).
+type Owner string
+
+// The two owners.
+const (
+	OwnerInterior Owner = "interior"
+	OwnerMAECI    Owner = "maeci"
+)
+
+// Owners lists both.
+var Owners = [2]Owner{OwnerInterior, OwnerMAECI}
+
+// approvalType is the typ of an approval's signature.
+const approvalType = "airegw-rules+jws"
+
+// approvalAlgs are the algorithms an approval may be signed with.
+var approvalAlgs = []jose.Algorithm{jose.ES256}
+
+// Codes of ApprovalError.
+const (
+	CodeApprovalMissing  = "rules.approval_missing"
+	CodeApprovalInvalid  = "rules.approval_invalid"
+	CodeApprovalNoKey    = "rules.approval_no_key"
+	CodeApprovalSameKey  = "rules.approval_same_key"
+	CodeApprovalSupposed = "rules.approval_supposed"
+	CodeApprovalOwner    = "rules.approval_owner"
+)
+
+// ApprovalError says why a rule set is not approved by one of its owners.
+type ApprovalError struct {
+	Code  string
+	Owner Owner
+	Err   error
+}
+
+func (e *ApprovalError) Error() string {
+	out := "approval of " + string(e.Owner) + ": " + e.Code
+	if e.Err != nil {
+		out += ": " + e.Err.Error()
+	}
+	return out
+}
+
+func (e *ApprovalError) Unwrap() error { return e.Err }
+
+// Approve signs the set for one owner: a detached JWS (RFC 7515 appendix F)
+// over Set.ApprovalPayload. A set made by With cannot be approved.
+func (s *Set) Approve(owner Owner, key jose.Key) (string, error) {
+	if err := s.approvable(owner); err != nil {
+		return "", err
+	}
+	out, err := jose.SignDetached(key, approvalType, s.ApprovalPayload(owner))
+	if err != nil {
+		return "", &ApprovalError{CodeApprovalInvalid, owner, err}
+	}
+	return out, nil
+}
+
+// ApprovalPayload is what an owner signs: its own name and the content hash, a
+// line each, so that one owner's approval cannot stand for the other's.
+func (s *Set) ApprovalPayload(owner Owner) []byte {
+	return []byte(string(owner) + "\n" + s.hash + "\n")
+}
+
+// VerifyApprovals checks that both owners approved exactly this set, each with
+// a key configured for it, and that no key speaks for both. The error is an
+// *ApprovalError naming the first owner that fails.
+func (s *Set) VerifyApprovals(signatures map[Owner]string, keys map[Owner]jose.KeySet) error {
+	for _, a := range keys[OwnerInterior].Keys() {
+		for _, b := range keys[OwnerMAECI].Keys() {
+			if a.KID() == b.KID() || sameKey(a, b) {
+				return &ApprovalError{CodeApprovalSameKey, OwnerMAECI, nil}
+			}
+		}
+	}
+	for _, o := range Owners {
+		if err := s.approvable(o); err != nil {
+			return err
+		}
+		set, ok := keys[o]
+		if !ok || set.Len() == 0 {
+			return &ApprovalError{CodeApprovalNoKey, o, nil}
+		}
+		sig, ok := signatures[o]
+		if !ok || sig == "" {
+			return &ApprovalError{CodeApprovalMissing, o, nil}
+		}
+		if _, err := jose.VerifyDetached(sig, s.ApprovalPayload(o), set, approvalAlgs, []string{approvalType}); err != nil {
+			return &ApprovalError{CodeApprovalInvalid, o, err}
+		}
+	}
+	return nil
+}
+
+func (s *Set) approvable(o Owner) error {
+	if !slices.Contains(Owners[:], o) {
+		return &ApprovalError{CodeApprovalOwner, o, nil}
+	}
+	if strings.HasPrefix(s.hash, "supposed-") {
+		return &ApprovalError{CodeApprovalSupposed, o, nil}
+	}
+	return nil
+}
+
+// sameKey compares the keys themselves, since a kid is only a name.
+func sameKey(a, b jose.PublicKey) bool {
+	eq, ok := a.Raw().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && eq.Equal(b.Raw())
+}
