@@ -1,0 +1,261 @@
+// Package crash kills the real gateway with SIGKILL while a tour runs against
+// simulators in another process, starts it again, and judges: everything
+// acknowledged is there and finishes, one acceptance each at the core. These
+// tests wait on real time, with deadlines, and run without the race detector.
+package crash
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"airegw/testharness"
+)
+
+// binary is the real airegw, built once.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "airegw-crash-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "airegw")
+	build := exec.Command("go", "build", "-o", binary, "airegw/cmd/airegw")
+	build.Stderr = os.Stderr
+	err = build.Run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "build airegw:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// process is one airegw.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout io.ReadCloser
+	stderr *lockedBuffer
+	done   chan error
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(binary, args...), stderr: &lockedBuffer{}, done: make(chan error, 1)}
+	p.cmd.Stderr = p.stderr
+	// A test that dies must not leave a gateway behind.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var err error
+	p.stdout, err = p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.cmd.Start()
+	if err != nil {
+		t.Fatalf("start airegw %s: %v", strings.Join(args, " "), err)
+	}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// kill is kill -9.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// startSims starts the simulators in a process of their own.
+func startSims(t *testing.T, dir string, step string) string {
+	t.Helper()
+	p := start(t, "sim", "all", "--dir", dir, "--step", step)
+	var c testharness.Connection
+	err := json.NewDecoder(p.stdout).Decode(&c)
+	if err != nil {
+		t.Fatalf("the simulators say nothing: %v\n%s", err, p.stderr)
+	}
+	return filepath.Join(dir, "sims.json")
+}
+
+// startGateway starts the gateway and waits until it is healthy.
+func startGateway(t *testing.T, dir, sims, listen string) (*process, string) {
+	t.Helper()
+	args := []string{"demo", "--dir", dir, "--sims", sims}
+	if listen != "" {
+		args = append(args, "--listen", listen)
+	}
+	p := start(t, args...)
+	go func() { _, _ = io.Copy(io.Discard, p.stdout) }()
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		info, ok := testharness.FindDemo(t.Context(), dir)
+		if ok && info.PID == p.cmd.Process.Pid {
+			return p, info.URL
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("the gateway does not come up\n%s", p.stderr)
+	return nil, ""
+}
+
+func TestAGatewayKilledAtTenMomentsOfATourFinishesEveryRequest(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	sims := startSims(t, filepath.Join(dir, "sims"), "250ms")
+	gateway, url := startGateway(t, filepath.Join(dir, "gateway"), sims, "127.0.0.1:0")
+	listen := strings.TrimPrefix(url, "http://")
+	conn, err := testharness.ReadConnection(sims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+	defer cancel()
+	type result struct {
+		lines []testharness.TourLine
+		err   error
+	}
+	var progress lockedBuffer
+	finished := make(chan result, 1)
+	go func() {
+		lines, err := testharness.Tour(ctx, testharness.TourOptions{
+			BaseURL: url, Dir: filepath.Join(dir, "gateway"), Conn: conn, Out: &progress, Limit: 140 * time.Second,
+		})
+		finished <- result{lines, err}
+	}()
+	// Ten moments, at growing distances from the start, so that they fall into
+	// submission, checks, counter work, relay and delivery.
+	kills := 0
+	for i := 0; kills < 10; i++ {
+		select {
+		case r := <-finished:
+			// The tour was faster than ten kills: kill the quiet gateway for the
+			// rest, which must not lose anything either.
+			finished <- r
+		case <-time.After(time.Duration(90+i*55) * time.Millisecond):
+		}
+		gateway.kill()
+		kills++
+		gateway, _ = startGateway(t, filepath.Join(dir, "gateway"), sims, listen)
+	}
+	r := <-finished
+	if r.err != nil {
+		t.Fatalf("the tour did not end as it should after %d kills: %v\n%s\n%s", kills, r.err, progress.String(), gateway.stderr)
+	}
+	var numbers []string
+	for _, l := range r.lines {
+		numbers = append(numbers, l.Number)
+	}
+	judge(t, filepath.Join(dir, "gateway"), conn, numbers)
+	during := strings.Count(progress.String(), "\n")
+	t.Logf("%d kills, %d requests, %d lines of progress", kills, len(numbers), during)
+}
+
+// TestAKilledLoadLosesNothingThatWasAcknowledged submits from many callers
+// while the gateway is killed and started again.
+func TestAKilledLoadLosesNothingThatWasAcknowledged(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	sims := startSims(t, filepath.Join(dir, "sims"), "100ms")
+	gateway, url := startGateway(t, filepath.Join(dir, "gateway"), sims, "127.0.0.1:0")
+	listen := strings.TrimPrefix(url, "http://")
+	conn, err := testharness.ReadConnection(sims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, key, err := testharness.ReadClient(filepath.Join(dir, "gateway", "clients", "058091.client.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var mu sync.Mutex
+	var acknowledged []string
+	var wg sync.WaitGroup
+	for c := range 8 {
+		session := testharness.ClientSession(url, client.ID, key)
+		wg.Go(func() {
+			for n := c; n < 4000; n += 8 {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				var ack struct {
+					Number string `json:"number"`
+				}
+				body := fmt.Sprintf(`{"key":"crash-%06d","channel":"comune","office":"058091","reason":"first_issue","applicant":{"fiscal_code":%q},"delivery":{"option":"FOREIGN_RESIDENCE"},"contacts":{"email":"a@example.org"}}`,
+					n, testharness.SyntheticCode(n))
+				_, err := session.PostRaw(t.Context(), "/api/v1/requests", []byte(body), &ack)
+				var problem *testharness.Problem
+				switch {
+				case err == nil:
+					mu.Lock()
+					acknowledged = append(acknowledged, ack.Number)
+					mu.Unlock()
+				case errors.As(err, &problem) && problem.Status != http.StatusServiceUnavailable:
+					t.Errorf("line %d: %v", n, err)
+					return
+				default:
+					time.Sleep(20 * time.Millisecond) // it was killed: the number may or may not exist
+				}
+			}
+		})
+	}
+	for range 5 {
+		time.Sleep(350 * time.Millisecond)
+		gateway.kill()
+		gateway, _ = startGateway(t, filepath.Join(dir, "gateway"), sims, listen)
+	}
+	close(stop)
+	wg.Wait()
+	if len(acknowledged) < 50 {
+		t.Fatalf("only %d requests were acknowledged: the test proves too little", len(acknowledged))
+	}
+	judge(t, filepath.Join(dir, "gateway"), conn, acknowledged)
+	t.Logf("%d acknowledged over 5 kills, none lost", len(acknowledged))
+}
+
+// judge holds the invariants against what is on disk.
+func judge(t *testing.T, dir string, conn testharness.Connection, numbers []string) {
+	t.Helper()
+	broken, err := testharness.CheckInvariants(t.Context(), testharness.Judged{
+		Dir: dir, Conn: conn, Acknowledged: numbers, Now: time.Now().UTC(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range broken {
+		t.Error(b)
+	}
+}
