@@ -121,12 +121,17 @@ type evaluation struct {
 func (e *evaluation) rule(k keyID) *Rule { return e.rules[k] }
 
 // apply records what a rule says of a condition that was met.
-func (e *evaluation) apply(k keyID) {
+func (e *evaluation) apply(k keyID) { e.applyOpen(k, false) }
+
+// applyOpen is apply for a condition that may only not be known yet.
+func (e *evaluation) applyOpen(k keyID, open bool) {
 	r := e.rule(k)
 	if r.Verdict == VerdictAllow {
 		return
 	}
-	e.d.Findings = append(e.d.Findings, r.finding(r.Needs))
+	fd := r.finding(r.Needs)
+	fd.Open = open
+	e.d.Findings = append(e.d.Findings, fd)
 }
 
 func (r *Rule) finding(needs []string) Finding {
@@ -151,7 +156,7 @@ func (e *evaluation) channel() {
 func (e *evaluation) person() {
 	p := &e.f.Person
 	if p.AIRE == Unknown || p.Alive == Unknown || p.CFValidated == Unknown || p.Citizenship == "" || p.BirthDate.IsZero() {
-		e.apply(keyRegisterIncomplete)
+		e.applyOpen(keyRegisterIncomplete, true)
 	}
 	if e.f.RegisterSubjects > 1 {
 		e.apply(keySeveralSubjects)
@@ -188,7 +193,7 @@ func (e *evaluation) office() {
 	case No:
 		e.apply(keyPostNotCompetent)
 	case Unknown:
-		e.apply(keyPostCompetenceUnknown)
+		e.applyOpen(keyPostCompetenceUnknown, true)
 	case Yes:
 	}
 }
@@ -236,18 +241,20 @@ func (e *evaluation) reason() {
 	}
 	if r := e.rule(keyEvidenceMissing); r.Verdict != VerdictAllow {
 		if missing := e.missing(e.rule(keyEvidenceFirst + i).Codes); len(missing) > 0 {
-			e.d.Findings = append(e.d.Findings, r.finding(missing))
+			fd := r.finding(missing)
+			fd.Open = e.f.Evidence == nil
+			e.d.Findings = append(e.d.Findings, fd)
 		}
 	}
 	// Before 2023-06-14 a parent of minors needed the other parent's assent.
 	if e.f.HasMinorChildren == Yes && e.f.OtherParentAssent != Yes {
-		e.apply(keyOtherParent)
+		e.applyOpen(keyOtherParent, e.f.OtherParentAssent == Unknown)
 	}
 }
 
 func (e *evaluation) changed() {
 	if len(e.f.Changed) == 0 {
-		e.apply(keyChangedUnknown)
+		e.applyOpen(keyChangedUnknown, e.f.Changed == nil)
 		return
 	}
 	accepted := e.rule(keyChangedAccepted).Codes
@@ -321,7 +328,7 @@ func (e *evaluation) minor() {
 	if assent != "" && e.f.Expatriation == ExpatriationNotDeclared && slices.Contains(e.rule(keyAssentDomestic).Codes, assent) {
 		return
 	}
-	e.apply(keyAssentMissing)
+	e.applyOpen(keyAssentMissing, assent == "")
 }
 
 func (e *evaluation) isMinor() bool {
@@ -339,7 +346,7 @@ func (e *evaluation) capture() {
 		e.apply(keyPrintsRefused)
 	}
 	if e.f.Expatriation == ExpatriationUnknown {
-		e.apply(keyExpatriationUnknown)
+		e.applyOpen(keyExpatriationUnknown, true)
 	}
 }
 
@@ -362,6 +369,7 @@ func (e *evaluation) delivery() {
 	}
 	if o.Verdict == VerdictNeeds {
 		fd.Stage = StageChoice
+		fd.Open = o.Code == e.rule(keyDelegateMissing).Code && e.f.Delegate == Unknown
 	} else if e.allowedWhenChosen(i) {
 		fd.Code = codeAskedAgain
 	}

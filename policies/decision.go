@@ -73,6 +73,9 @@ type Finding struct {
 	// Needs lists what is missing. "a|b" means one of them, "a+b" both. The
 	// slice belongs to the rule set: do not change it.
 	Needs []string `json:"needs,omitempty"`
+	// Open says that the fact is only not known yet; without it something was
+	// said, and it is not enough.
+	Open bool `json:"open,omitzero"`
 }
 
 // Option is the verdict on one delivery.

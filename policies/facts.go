@@ -335,9 +335,11 @@ type Facts struct {
 	Delegate     Tri          `json:"delegate,omitzero"`
 	Expatriation Expatriation `json:"expatriation,omitempty"`
 	// Evidence lists what was presented, by the codes of the evidence rules.
-	Evidence []string `json:"evidence,omitempty"`
+	// Nil means not known yet, empty means nothing was presented.
+	Evidence []string `json:"evidence,omitzero"`
 	// Changed lists which data changed, by the codes of reason.changed_data.
-	Changed             []string `json:"changed,omitempty"`
+	// Nil means not said yet.
+	Changed             []string `json:"changed,omitzero"`
 	BirthActTranscribed Tri      `json:"birth_act_transcribed,omitzero"`
 	// RegisterSubjects is how many subjects the register answered; 0 unknown.
 	RegisterSubjects int `json:"register_subjects,omitzero"`
