@@ -137,13 +137,10 @@ func (r *Request) CompetentPost() (consulate.Post, bool) {
 		return consulate.Post{}, false
 	}
 	post, ok := consulate.PostByCode(r.Register.Applicant.Person.Post.Code)
-	for range 3 {
-		if !ok || post.Open(r.Register.At) || post.Successor == "" {
-			break
-		}
-		post, ok = consulate.PostByKey(post.Successor)
+	if !ok {
+		return consulate.Post{}, false
 	}
-	return post, ok
+	return post.InCharge(r.Register.At)
 }
 
 // districtFindings says where the districts disagree with the register: shown

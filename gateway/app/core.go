@@ -27,7 +27,7 @@ func (c *core) Compose(r *gateway.Request, key string, actor gateway.Actor) (jso
 	if r.Register == nil || r.Decision == nil || r.Counter.Capture == nil {
 		return nil, errors.New("an order needs register, decision and capture")
 	}
-	office, err := wireOffice(r.Office)
+	office, err := wireOffice(r.Office, r)
 	if err != nil {
 		return nil, err
 	}
@@ -84,18 +84,23 @@ func wireActor(a gateway.Actor, r *gateway.Request) issuance.Actor {
 	return issuance.Actor{Operator: a.ID, Station: station}
 }
 
-// wireOffice names an office as the contract does: ISTAT code, or the seven
-// digits of ANPR, which a post must have to issue.
-func wireOffice(o gateway.Office) (issuance.Office, error) {
+// wireOffice names an office as the contract does: a comune by its ISTAT code, a
+// post by its seven digits and its name as the register writes it (EC100). A
+// post that took over from another before it had digits of its own goes by the
+// ones the register still has for the applicant.
+func wireOffice(o gateway.Office, r *gateway.Request) (issuance.Office, error) {
 	if o.Kind == gateway.OfficeComune {
 		return issuance.Office{Kind: "comune", Code: o.Code, Name: o.Name()}, nil
 	}
 	post, ok := consulate.PostByKey(o.Code)
-	if !ok || post.ANPRCode == "" {
-		return issuance.Office{}, fmt.Errorf("post %s has no ANPR code", o.Code)
+	if ok && post.ANPRCode != "" {
+		return issuance.Office{Kind: "post", Code: post.ANPRCode, Name: post.RegisterName}, nil
 	}
-	// The register takes a post's name only as it writes it itself (EC100).
-	return issuance.Office{Kind: "post", Code: post.ANPRCode, Name: post.RegisterName}, nil
+	if competent, known := r.CompetentPost(); ok && known && competent.Key == post.Key {
+		named := r.Register.Applicant.Person.Post
+		return issuance.Office{Kind: "post", Code: named.Code, Name: named.Description}, nil
+	}
+	return issuance.Office{}, fmt.Errorf("post %s has no ANPR code", o.Code)
 }
 
 func wireApplicant(p anpr.Person, height int) (issuance.Applicant, error) {
@@ -178,7 +183,7 @@ func wireDelivery(r *gateway.Request, choice gateway.DeliveryChoice, address *de
 		}
 		out.Address = wireAddress(*address)
 	case policies.DeliveryComunePickup:
-		o, err := wireOffice(office)
+		o, err := wireOffice(office, r)
 		if err != nil {
 			return out, err
 		}
@@ -188,7 +193,7 @@ func wireDelivery(r *gateway.Request, choice gateway.DeliveryChoice, address *de
 		if !ok {
 			return out, errors.New("no competent post")
 		}
-		o, err := wireOffice(gateway.Office{Kind: gateway.OfficePost, Code: post.Key})
+		o, err := wireOffice(gateway.Office{Kind: gateway.OfficePost, Code: post.Key}, r)
 		if err != nil {
 			return out, err
 		}
