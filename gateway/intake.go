@@ -570,7 +570,7 @@ func decidedEvent(facts policies.Facts, decision policies.Decision, now time.Tim
 func refusalOf(d policies.Decision) (Outcome, bool) {
 	for _, f := range d.Refusals() {
 		if f.About != "delivery" {
-			return Outcome{Code: f.Code, Rule: f.Rule, LegalRef: f.LegalRef}, true
+			return Outcome{Code: f.Code, Rule: f.Rule, LegalRef: f.LegalRef, Args: ruleText(f)}, true
 		}
 	}
 	return Outcome{}, false
@@ -580,9 +580,15 @@ func refusalOf(d policies.Decision) (Outcome, bool) {
 func findingsOf(d policies.Decision) []Finding {
 	var out []Finding
 	for _, f := range d.Missing(policies.StageRegister) {
-		out = append(out, Finding{Code: f.Code, Who: "aire_comune", Blocks: true})
+		out = append(out, Finding{Code: f.Code, Who: "aire_comune", Blocks: true, Args: ruleText(f)})
 	}
 	return out
+}
+
+// ruleText carries a rule's own text for people: rules bring theirs along, so
+// that a new rule needs no new program.
+func ruleText(f policies.Finding) map[string]string {
+	return map[string]string{"it": f.Reason.IT, "en": f.Reason.EN}
 }
 
 // route names the responsible office: the comune that was chosen, or the
