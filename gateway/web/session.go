@@ -1,0 +1,211 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+	"github.com/gin-gonic/gin"
+
+	"airegw/gateway"
+)
+
+// door is one kind of session: operators and citizens have one each, with a
+// cookie that carries its name, so that neither can be mistaken for the other.
+type door struct {
+	sm    *scs.SessionManager
+	idle  time.Duration
+	which string // stored in the session and compared on every load
+}
+
+// touchEvery is how old the note of the last call may be before it is written
+// again: a session must not cost a write per page.
+const touchEvery = 2 * time.Minute
+
+func newDoor(store scs.CtxStore, name string, secure bool, life, idle time.Duration) *door {
+	sm := scs.New()
+	if m, ok := sm.Store.(*memstore.MemStore); ok {
+		m.StopCleanup() // the default store is not used; its goroutine must not stay
+	}
+	sm.Store = store
+	sm.HashTokenInStore = true
+	sm.Lifetime = life
+	sm.IdleTimeout = idle
+	sm.Cookie.Name = name
+	if secure {
+		sm.Cookie.Name = "__Host-" + name
+	}
+	sm.Cookie.Secure = secure
+	sm.Cookie.HttpOnly = true
+	sm.Cookie.SameSite = http.SameSiteLaxMode
+	sm.Cookie.Path = "/"
+	sm.Cookie.Persist = false
+	return &door{sm: sm, idle: idle, which: name}
+}
+
+// load answers the call's context with its session data; ok is false when there
+// is no live session of this door.
+func (d *door) load(c *gin.Context, now time.Time) (ctx context.Context, ok bool, err error) {
+	token, err := c.Cookie(d.sm.Cookie.Name)
+	if err != nil || token == "" {
+		return nil, false, nil
+	}
+	ctx, err = d.sm.Load(c.Request.Context(), token)
+	if err != nil {
+		return nil, false, fmt.Errorf("load session: %w", err)
+	}
+	if d.sm.GetString(ctx, "door") != d.which {
+		return nil, false, nil
+	}
+	if seen := d.sm.GetInt64(ctx, "seen"); now.Unix()-seen >= int64(touchEvery.Seconds()) {
+		d.sm.Put(ctx, "seen", now.Unix())
+		_, _, err = d.sm.Commit(ctx)
+		if err != nil {
+			return nil, false, fmt.Errorf("touch session: %w", err)
+		}
+	}
+	return ctx, true, nil
+}
+
+// open starts a session with a new token; one that was there ends.
+func (d *door) open(c *gin.Context, now time.Time, values map[string]string) error {
+	old, err := c.Cookie(d.sm.Cookie.Name)
+	if err != nil {
+		old = ""
+	}
+	ctx, err := d.sm.Load(c.Request.Context(), old)
+	if err != nil {
+		return fmt.Errorf("load session: %w", err)
+	}
+	err = d.sm.RenewToken(ctx)
+	if err != nil {
+		return fmt.Errorf("renew session: %w", err)
+	}
+	err = d.sm.Clear(ctx)
+	if err != nil {
+		return fmt.Errorf("clear session: %w", err)
+	}
+	d.sm.Put(ctx, "door", d.which)
+	d.sm.Put(ctx, "seen", now.Unix())
+	for k, v := range values {
+		d.sm.Put(ctx, k, v)
+	}
+	token, expiry, err := d.sm.Commit(ctx)
+	if err != nil {
+		return fmt.Errorf("commit session: %w", err)
+	}
+	d.sm.WriteSessionCookie(ctx, c.Writer, token, expiry)
+	return nil
+}
+
+// close ends the session, in the store too: the token is worth nothing after.
+func (d *door) close(c *gin.Context) error {
+	token, err := c.Cookie(d.sm.Cookie.Name)
+	if err != nil || token == "" {
+		return nil
+	}
+	ctx, err := d.sm.Load(c.Request.Context(), token)
+	if err != nil {
+		return fmt.Errorf("load session: %w", err)
+	}
+	err = d.sm.Destroy(ctx)
+	if err != nil {
+		return fmt.Errorf("destroy session: %w", err)
+	}
+	d.sm.WriteSessionCookie(ctx, c.Writer, "", time.Time{})
+	return nil
+}
+
+// identify finds out who calls: a client by its bearer, else an operator, else
+// a citizen by session. Nobody is no error.
+func (s *Server) identify(c *gin.Context, ev *event) error {
+	if auth := c.GetHeader("Authorization"); auth != "" && ev.route.Surface == SurfaceAPI {
+		token, ok := strings.CutPrefix(auth, "Bearer ")
+		if !ok {
+			return fault{status: http.StatusUnauthorized, code: "bearer_invalid"}
+		}
+		who, err := s.client(c.Request.Context(), token, ev.start)
+		if err != nil {
+			return err
+		}
+		ev.who = who
+		return nil
+	}
+	if ctx, ok, err := s.operators.load(c, ev.start); err != nil {
+		return unavailable(err)
+	} else if ok {
+		sm := s.operators.sm
+		actor := gateway.Actor{
+			Kind: gateway.ActorOperator, ID: sm.GetString(ctx, "id"),
+			Office:  gateway.OfficeFromID(sm.GetString(ctx, "office")),
+			Role:    gateway.Role(sm.GetString(ctx, "role")),
+			Station: sm.GetString(ctx, "station"),
+		}
+		kind := Operator
+		if actor.Role == gateway.RoleReferent {
+			kind = Referent
+		}
+		ev.who = caller{
+			kind: kind, scope: gateway.OperatorScope(actor), name: sm.GetString(ctx, "name"),
+			office: actor.Office, id: actor.ID, door: s.operators,
+		}
+		return nil
+	}
+	if ctx, ok, err := s.citizens.load(c, ev.start); err != nil {
+		return unavailable(err)
+	} else if ok {
+		sm := s.citizens.sm
+		level := len(sm.GetString(ctx, "level")) // one mark per level
+		id := sm.GetString(ctx, "id")
+		ev.who = caller{
+			kind: Citizen, scope: gateway.CitizenScope(sm.GetString(ctx, "fiscal_code"), id, level),
+			name: sm.GetString(ctx, "name"), id: id, door: s.citizens,
+		}
+	}
+	return nil
+}
+
+// unavailable makes an error of the session store one of ours: whatever it is,
+// the caller should come back later, and must not pass for signed out.
+func unavailable(err error) error {
+	var e *gateway.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &gateway.Error{Kind: gateway.Unavailable, Code: "store_unavailable", Err: err}
+}
+
+// becomeOperator opens an operator's session and ends a citizen's.
+func (s *Server) becomeOperator(c *gin.Context, now time.Time, o DemoOperator) error {
+	err := s.citizens.close(c)
+	if err != nil {
+		return unavailable(err)
+	}
+	err = s.operators.open(c, now, map[string]string{
+		"id": o.ID, "name": o.Name, "office": o.Office.ID(), "role": string(o.Role), "station": o.Station,
+	})
+	if err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// becomeCitizen opens a citizen's session and ends an operator's.
+func (s *Server) becomeCitizen(c *gin.Context, now time.Time, p DemoCitizen) error {
+	err := s.operators.close(c)
+	if err != nil {
+		return unavailable(err)
+	}
+	err = s.citizens.open(c, now, map[string]string{
+		"id": p.ID, "name": p.Name, "fiscal_code": p.FiscalCode, "level": strings.Repeat("*", max(1, min(3, p.Level))),
+	})
+	if err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
