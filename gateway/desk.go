@@ -432,11 +432,11 @@ func (d Desk) askCancel(r *Request, o *Order, code string, now time.Time) (Chang
 		return Change{}, nil, NewError(Conflict, "too_late")
 	}
 	return Change{Outbox: []Outbox{{
-			RequestID: r.ID, OrderKey: o.Key, Kind: OutboxCancellation, Key: changeKey(o, "cancel", r.Version), Due: now, Actor: d.scope.actor,
-			Private: payload(reasonData{Code: code}),
-		}}}, []Event{{
-			Type: EventCancelAsked, At: now, Actor: d.scope.actor, Data: payload(orderData{Key: o.Key, Code: code}),
-		}}, nil
+		RequestID: r.ID, OrderKey: o.Key, Kind: OutboxCancellation, Key: changeKey(o, "cancel", r.Version), Due: now, Actor: d.scope.actor,
+		Private: payload(reasonData{Code: code}),
+	}}}, []Event{{
+		Type: EventCancelAsked, At: now, Actor: d.scope.actor, Data: payload(orderData{Key: o.Key, Code: code}),
+	}}, nil
 }
 
 // changeKey is the idempotency key of a change of an order; the version makes
@@ -727,11 +727,11 @@ func (d Desk) Sign(ctx context.Context, number string) error {
 			return Change{}, nil, NewError(Conflict, "change_under_way")
 		}
 		return Change{Outbox: []Outbox{{
-				RequestID: r.ID, OrderKey: o.Key, Kind: OutboxSubmission, Key: o.Key, Due: now, Actor: d.scope.actor,
-			}}}, []Event{{
-				Type: EventSigned, At: now, Actor: d.scope.actor,
-				Private: payload(signedPrivate{Delivery: r.Delivery, Address: r.DeliveryAddress()}),
-			}}, nil
+			RequestID: r.ID, OrderKey: o.Key, Kind: OutboxSubmission, Key: o.Key, Due: now, Actor: d.scope.actor,
+		}}}, []Event{{
+			Type: EventSigned, At: now, Actor: d.scope.actor,
+			Private: payload(signedPrivate{Delivery: r.Delivery, Address: r.DeliveryAddress()}),
+		}}, nil
 	})
 }
 
@@ -756,10 +756,10 @@ func (d Desk) ChangeDelivery(ctx context.Context, number string, choice Delivery
 		}
 		to := payload(signedPrivate{Delivery: choice, Address: r.DeliveryAddress()})
 		return Change{Outbox: []Outbox{{
-				RequestID: r.ID, OrderKey: o.Key, Kind: OutboxDelivery, Key: changeKey(o, "delivery", r.Version), Due: now, Actor: d.scope.actor, Private: to,
-			}}}, []Event{{
-				Type: EventDeliveryAsked, At: now, Actor: d.scope.actor, Data: payload(orderData{Key: o.Key}), Private: to,
-			}}, nil
+			RequestID: r.ID, OrderKey: o.Key, Kind: OutboxDelivery, Key: changeKey(o, "delivery", r.Version), Due: now, Actor: d.scope.actor, Private: to,
+		}}}, []Event{{
+			Type: EventDeliveryAsked, At: now, Actor: d.scope.actor, Data: payload(orderData{Key: o.Key}), Private: to,
+		}}, nil
 	})
 }
 

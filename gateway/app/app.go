@@ -58,7 +58,6 @@ type App struct {
 	web       *web.Server
 	public    net.Listener
 	events    net.Listener
-	register  *outbound.Client
 	closers   []func() error
 }
 
