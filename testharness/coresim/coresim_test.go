@@ -490,7 +490,7 @@ func TestTenThousandOrdersHaveTenThousandNumbers(t *testing.T) {
 				nun := s.nextNUN()
 				s.mu.Unlock()
 				mu.Lock()
-				if seen[nun] || !nunPattern.MatchString(nun) {
+				if seen[nun] || !nunPattern.MatchString(nun) || (nun[:2] == "CZ" && nun[7:] == "ZZ") {
 					t.Errorf("number %s", nun)
 				}
 				seen[nun] = true
@@ -501,6 +501,18 @@ func TestTenThousandOrdersHaveTenThousandNumbers(t *testing.T) {
 	wg.Wait()
 	if len(seen) != 10000 {
 		t.Errorf("%d numbers", len(seen))
+	}
+}
+
+func TestTheNumbersOfTheRegistersPeopleAreNeverGiven(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		offset uint64
+		want   string
+	}{{0, "CA00000AA"}, {capacity - 1, "CY99999ZZ"}, {capacity, "CA00000AA"}} {
+		if got := nun(c.offset, 0); got != c.want {
+			t.Errorf("place %d: %s, want %s", c.offset, got, c.want)
+		}
 	}
 }
 

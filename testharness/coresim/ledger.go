@@ -294,19 +294,26 @@ func loopback(host string) bool {
 	return host == "localhost" || (err == nil && ip.IsLoopback())
 }
 
-// Numbers run through all of C, letter, five digits, two letters, from an
-// offset drawn once and in strides that share no factor with their count: all
-// differ until the last one is used.
+// Numbers run through all of C, letter, five digits, two letters (but the last
+// hundred thousand, CZ#####ZZ, that sim.People already hold), from an offset
+// drawn once and in strides that share no factor with their count: all differ
+// until the last one is used.
 const (
-	capacity = 26 * 100000 * 26 * 26
+	capacity = (26*26*26 - 1) * 100000 // without CZ#####ZZ
 	stride   = 1000003
 )
 
 func (s *Sim) nextNUN() string {
-	n := (s.offset + s.numbers%capacity*stride) % capacity
+	n := s.numbers
 	s.numbers++
-	letters := n / 100000
-	return fmt.Sprintf("C%c%05d%c%c", 'A'+letters%26, n%100000, 'A'+letters/26%26, 'A'+letters/676)
+	return nun(s.offset, n)
+}
+
+// nun is the n-th number from an offset.
+func nun(offset, n uint64) string {
+	place := (offset + n%capacity*stride) % capacity
+	letters := place / 100000
+	return fmt.Sprintf("C%c%05d%c%c", 'A'+letters%26, place%100000, 'A'+letters/26%26, 'A'+letters/676)
 }
 
 // half derives a first half; it is never stored anywhere.
