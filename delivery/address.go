@@ -155,6 +155,9 @@ func Validate(a Address) []Problem {
 	}
 	validatePlaces(&a, f, add)
 	validatePostcode(&a, f, add)
+	if a.ISO2 == italy {
+		validateItaly(&a, add)
+	}
 	return out
 }
 
