@@ -2,6 +2,7 @@ package policies
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -164,6 +165,24 @@ func TestOneRuleDecidesEachOptionForEveryCountryChannelAgeAndDate(t *testing.T) 
 		}
 	}
 	t.Logf("%d situations", n)
+}
+
+func TestAHundredThousandRandomPointsHaveOneAnswer(t *testing.T) {
+	t.Parallel()
+	s := Shipped()
+	r := rand.New(rand.NewPCG(20261121, 1)) //nolint:gosec // a fixed seed is wanted
+	from := time.Date(2016, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
+	to := time.Date(2036, 12, 31, 0, 0, 0, 0, time.UTC).Unix()
+	for range 100_000 {
+		on := time.Unix(from+r.Int64N(to-from), 0).UTC()
+		f := plainFacts(on, s.Countries()[r.IntN(len(s.Countries()))])
+		if r.IntN(2) == 0 {
+			f.Channel = ChannelPost
+		}
+		f.Reason = Reasons[r.IntN(len(Reasons))]
+		f.Person.BirthDate = DateOf(on).AddDays(-r.IntN(36_500))
+		checkWhole(t, s, f)
+	}
 }
 
 func TestDecisionsAreWholeAtRandomPoints(t *testing.T) {

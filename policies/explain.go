@@ -3,7 +3,6 @@ package policies
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"time"
 	"unicode/utf8"
 )
@@ -46,7 +45,7 @@ const explainedAccepted = "accepted"
 func (d *Decision) Explain() Explanation {
 	x := Explanation{
 		Outcome: explainedAccepted, Reasons: []string{}, Needs: []string{}, Options: map[DeliveryOption]OptionExplanation{},
-		FeeEUR:     json.Number(fmt.Sprintf("%d.%02d", d.FeeCents/100, d.FeeCents%100)),
+		FeeEUR:     json.Number(EUR(d.FeeCents)),
 		LegalBasis: d.LegalBasis, RuleSet: d.RuleSet, Findings: d.Findings,
 	}
 	if x.Findings == nil {
