@@ -111,6 +111,10 @@ type Query struct {
 	AsOf time.Time
 	// Surname and GivenName as declared, to be compared; may be empty.
 	Surname, GivenName string
+	// BirthDate (YYYY-MM-DD) and Sex (M, F) as declared; may be empty. With both
+	// and the names, a person whom the register knows under another fiscal code
+	// is looked for by personal data (spec §8 row 21).
+	BirthDate, Sex string
 }
 
 // NewClient checks the configuration and makes a Client; it calls nobody.
@@ -262,6 +266,23 @@ func (c *Client) ask(ctx context.Context, q Query, rec *Record) (map[Service]boo
 				return got, err
 			}
 		}
+		if s == C030 && r.absent {
+			id, err := c.byPersonalData(ctx, q, rec)
+			if err != nil {
+				return got, err
+			}
+			if id != "" {
+				elsewhere, err := c.elsewhere(ctx, q, id, rec)
+				if err != nil {
+					return got, err
+				}
+				if elsewhere {
+					rec.add(Finding{Code: FindingCFSuperseded, Service: s, Source: r.source()})
+					key = criteria{ID: id}
+					continue
+				}
+			}
+		}
 		for _, f := range r.findings {
 			rec.add(f)
 		}
@@ -288,6 +309,37 @@ func (c *Client) ask(ctx context.Context, q Query, rec *Record) (map[Service]boo
 	return got, nil
 }
 
+// byPersonalData asks C030 by name, sex and birth date for somebody whose
+// fiscal code the register does not know. "" when it cannot be asked, or when
+// not exactly one person answers.
+func (c *Client) byPersonalData(ctx context.Context, q Query, rec *Record) (string, *RegisterError) {
+	if q.Surname == "" || q.GivenName == "" || q.BirthDate == "" || q.Sex == "" || !c.granted(C015) {
+		return "", nil
+	}
+	r, err := c.call(ctx, C030, criteria{
+		Surname: strings.ToUpper(q.Surname), Name: strings.ToUpper(q.GivenName), Sex: q.Sex, Birth: &birthCriteria{Date: q.BirthDate},
+	}, q, rec)
+	if err != nil {
+		return "", err
+	}
+	return r.id(), nil
+}
+
+// elsewhere tells whether the person of this id is surely the one asked for,
+// under another fiscal code: name and birth date must be the declared ones. A
+// namesake is not, and then nothing of them stays in the record.
+func (c *Client) elsewhere(ctx context.Context, q Query, id string, rec *Record) (bool, *RegisterError) {
+	r, err := c.call(ctx, C015, criteria{ID: id}, q, rec)
+	if err != nil || r.subject == nil {
+		return false, err
+	}
+	probe := Record{}
+	probe.merge(C015, *r.subject)
+	p := probe.Person
+	return p.BirthDate == q.BirthDate &&
+		CompareName(q.Surname, p.Surname) != NameDifferent && CompareName(q.GivenName, p.GivenName) != NameDifferent, nil
+}
+
 // askAgain is for a service that does not know the id C030 gave. The id may
 // have changed since (spec §8 row 37): resolve it again, then ask by fiscal
 // code, before "not there" is believed. It returns the key to go on with.
@@ -311,6 +363,14 @@ func (c *Client) askAgain(ctx context.Context, s Service, key criteria, r readin
 		return key, again, nil
 	}
 	return byCF, again, nil
+}
+
+// source is the register's code behind the first finding.
+func (r reading) source() Code {
+	if len(r.findings) == 0 {
+		return ""
+	}
+	return r.findings[0].Source
 }
 
 func (r reading) id() string {
@@ -343,6 +403,12 @@ func (q Query) check() error {
 		return bad("actor.location")
 	case !plain(q.Actor.LoA, 20):
 		return bad("actor.loa")
+	case q.BirthDate != "" && !dateShape.MatchString(q.BirthDate):
+		return bad("birth_date")
+	case q.Sex != "" && q.Sex != "M" && q.Sex != "F":
+		return bad("sex")
+	case !utf8.ValidString(q.Surname+q.GivenName) || len(q.Surname) > 320 || len(q.GivenName) > 320:
+		return bad("name")
 	}
 	return nil
 }
@@ -357,6 +423,25 @@ type wireRequest struct {
 type criteria struct {
 	CF string `json:"codiceFiscale,omitempty"`
 	ID string `json:"idANPR,omitempty"`
+
+	Surname string         `json:"cognome,omitempty"`
+	Name    string         `json:"nome,omitempty"`
+	Sex     string         `json:"sesso,omitempty"`
+	Birth   *birthCriteria `json:"datiNascita,omitempty"`
+}
+
+type birthCriteria struct {
+	Date string `json:"dataEvento"`
+}
+
+// one tells whether exactly one way of searching is filled.
+func (c criteria) one() bool {
+	personal := c.Surname != "" && c.Name != "" && c.Sex != "" && c.Birth != nil
+	anyPersonal := c.Surname != "" || c.Name != "" || c.Sex != "" || c.Birth != nil
+	if personal {
+		return c.CF == "" && c.ID == ""
+	}
+	return !anyPersonal && (c.CF == "") != (c.ID == "")
 }
 
 type requestData struct {

@@ -28,7 +28,7 @@ func (c *Client) preflight(s Service, sc ServiceConfig, h http.Header, body []by
 		return "case"
 	case s == C030 && req.Criteria.ID != "":
 		return "c030_by_id" // idANPR is no criterion of C030 (spec §1.4)
-	case (req.Criteria.CF == "") == (req.Criteria.ID == ""):
+	case !req.Criteria.one():
 		return "criteria"
 	}
 	// Seconds, of this century: milliseconds are the classic (row 4).

@@ -697,6 +697,47 @@ func TestAnIdNobodyKnowsIsAskedByFiscalCodeBeforeAbsenceIsBelieved(t *testing.T)
 	}
 }
 
+func TestSomebodyKnownUnderAnotherCodeIsFoundByPersonalDataAndANamesakeIsNot(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		surname, birth string
+		codes          string
+		found          bool
+	}{
+		"the person":       {"Rossi", "1964-12-30", "cf_superseded", true},
+		"other birth date": {"Rossi", "1964-12-29", "not_found", false},
+		"other surname":    {"Bianchi", "1964-12-30", "not_found", false},
+		"not all declared": {"", "1964-12-30", "not_found", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRegister(t)
+			r.answer[anpr.C030] = func(w http.ResponseWriter, q map[string]any) {
+				who := q["criteriRicerca"].(map[string]any)
+				if who["cognome"] != nil {
+					if who["nome"] != "BIANCA" || who["sesso"] != "F" || who["datiNascita"].(map[string]any)["dataEvento"] != tc.birth {
+						t.Errorf("asked %v", who)
+					}
+					good(w, "C030")
+					return
+				}
+				w.WriteHeader(404)
+				_, _ = io.WriteString(w, `{"listaErrori":[{"codiceErroreAnomalia":"EN122","tipoErroreAnomalia":"E"}]}`)
+			}
+			r.answer[anpr.C015] = body(200, subject(strings.Replace(general, cf, "RSSBNC64T70H50MX", 1)))
+			q := query()
+			q.Surname, q.GivenName, q.BirthDate, q.Sex = tc.surname, "Bianca", tc.birth, "F"
+			rec, err := r.client(t).Check(t.Context(), q)
+			if err != nil {
+				t.Fatal(err, r.secret)
+			}
+			if codes(rec) != tc.codes || rec.Found != tc.found || (rec.Person.Surname != "") != tc.found {
+				t.Errorf("%s %+v", codes(rec), rec.Person)
+			}
+		})
+	}
+}
+
 func TestOnlyGrantedServicesAreAskedAndWhatTheyLeaveOpenStaysUnknown(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

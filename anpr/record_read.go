@@ -420,7 +420,7 @@ func (rec *Record) judge(q Query, got map[Service]bool, serves func(post, state 
 	if got[C018] || len(p.Citizenships) > 0 {
 		rec.judgeCitizenship()
 	}
-	if p.FiscalCode != "" && p.FiscalCode != q.FiscalCode {
+	if p.FiscalCode != "" && p.FiscalCode != q.FiscalCode && !rec.Has(FindingCFSuperseded) {
 		rec.add(Finding{Code: FindingCFSuperseded})
 	}
 	// C030 answers no generalità: silence of the others is not "not validated".
