@@ -461,3 +461,54 @@ func TestALedgerThatIsDamagedIsRefused(t *testing.T) {
 		t.Errorf("damaged: %v", err)
 	}
 }
+
+// A copy of the folder, taken the moment an answer is here, is what a kill
+// would leave.
+func TestEveryAnswerIsInTheLedgerBeforeItIsGiven(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := newWorld(t, Options{Dir: dir})
+	g := w.gateway("airegw")
+	left := func() OrderLine {
+		t.Helper()
+		grave := t.TempDir()
+		if err := os.CopyFS(grave, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		again, err := New(Options{Dir: grave, Clock: sim.NewManual(testStart)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = again.Close() }()
+		if again.halves == nil || string(again.halves) != string(w.core.halves) {
+			t.Error("the halves would be others")
+		}
+		orders := again.Ledger().Orders
+		if len(orders) != 1 {
+			t.Fatalf("%d orders are left", len(orders))
+		}
+		return orders[0]
+	}
+	p := g.prepare(example(t, "AIREOrder", "R.1"))
+	if o := left(); o.NUN != p.str("nun") || o.State != statePrepared {
+		t.Errorf("prepared: %+v", o)
+	}
+	g.confirm("R.1", p.str("nun"))
+	if o := left(); o.State != stateConfirmed {
+		t.Errorf("confirmed: %+v", o)
+	}
+	r := g.submit("R.1", p.str("nun"), p.str("prepare_digest"))
+	if o := left(); o.State != stateAccepted || o.ReceiptID != r.str("receipt_id") || len(o.Next) != 5 {
+		t.Errorf("accepted: %+v", o)
+	}
+	if _, err := w.core.Advance(AdvanceRequest{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	if o := left(); o.State != stateCertified || len(o.Next) != 4 {
+		t.Errorf("certified: %+v", o)
+	}
+	g.cancel("R.1", "cancel-0001")
+	if o := left(); o.State != stateCancelled || o.Live || len(o.Next) != 0 {
+		t.Errorf("cancelled: %+v", o)
+	}
+}
