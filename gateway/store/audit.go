@@ -98,7 +98,11 @@ func insertAudit(t *tx, rows []auditRow) error {
 			continue
 		}
 		var id int64
-		_, err := t.get(sqlInsertAuditID, []any{r.at, r.office, r.actor, r.act, r.subject, 0, r.digest}, &id)
+		added, err := t.returning(sqlInsertAuditID, r.at, r.office, r.actor, r.act, r.subject, 0, r.digest)
+		if err != nil {
+			return err
+		}
+		_, err = one(added, &id)
 		if err != nil {
 			return err
 		}

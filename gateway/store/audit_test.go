@@ -55,7 +55,7 @@ func copyHome(t testing.TB, h home) home {
 	return c
 }
 
-func exec(t testing.TB, db *sql.DB, text string, args ...any) {
+func change(t testing.TB, db *sql.DB, text string, args ...any) {
 	t.Helper()
 	r, err := db.Exec(text, args...)
 	if err != nil {
@@ -169,7 +169,7 @@ func TestTamperingIsNamed(t *testing.T) {
 			forged := copyHome(t, h)
 			db := raw(t, forged.path())
 			for _, text := range c.text {
-				exec(t, db, text)
+				change(t, db, text)
 			}
 			r := verify(t, forged)
 			if r.Bad == nil || *r.Bad != c.want {
@@ -209,19 +209,19 @@ func TestRandomTamperingIsNamed(t *testing.T) {
 			}
 			flipped := []byte(text + " ")
 			flipped[rnd.IntN(len(flipped))] ^= 1 << rnd.IntN(7)
-			exec(t, db, `UPDATE audit_entries SET `+column+` = $1 WHERE id = $2`, string(flipped), victim)
+			change(t, db, `UPDATE audit_entries SET `+column+` = $1 WHERE id = $2`, string(flipped), victim)
 		case 1:
 			what = fmt.Sprintf("drop %d", victim)
-			exec(t, db, `DELETE FROM audit_entries WHERE id = $1`, victim)
+			change(t, db, `DELETE FROM audit_entries WHERE id = $1`, victim)
 		case 2:
 			if other == victim {
 				other = victim%50 + 1
 			}
 			want = min(victim, other)
 			what = fmt.Sprintf("swap %d, %d", victim, other)
-			exec(t, db, `UPDATE audit_entries SET id = 1000 WHERE id = $1`, victim)
-			exec(t, db, `UPDATE audit_entries SET id = $1 WHERE id = $2`, victim, other)
-			exec(t, db, `UPDATE audit_entries SET id = $1 WHERE id = 1000`, other)
+			change(t, db, `UPDATE audit_entries SET id = 1000 WHERE id = $1`, victim)
+			change(t, db, `UPDATE audit_entries SET id = $1 WHERE id = $2`, victim, other)
+			change(t, db, `UPDATE audit_entries SET id = $1 WHERE id = 1000`, other)
 		}
 		r, err := s.VerifyAudit(t.Context())
 		if err != nil {
@@ -230,8 +230,8 @@ func TestRandomTamperingIsNamed(t *testing.T) {
 		if r.Bad == nil || r.Bad.Entry != int64(want) {
 			t.Fatalf("%s: got %+v", what, r.Bad)
 		}
-		exec(t, db, `DELETE FROM audit_entries`)
-		exec(t, db, `INSERT INTO audit_entries SELECT * FROM saved`)
+		change(t, db, `DELETE FROM audit_entries`)
+		change(t, db, `INSERT INTO audit_entries SELECT * FROM saved`)
 		_, err = db.Exec(`DROP TABLE saved`)
 		if err != nil {
 			t.Fatal(err)

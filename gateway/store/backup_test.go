@@ -159,7 +159,7 @@ func TestADamagedBackupIsNotRestored(t *testing.T) {
 		"a forged row with a matching manifest": {func(t *testing.T, dir string) {
 			path := filepath.Join(dir, "backup.db")
 			db := raw(t, path)
-			exec(t, db, `UPDATE audit_entries SET act = 'forged' WHERE id = 3`)
+			change(t, db, `UPDATE audit_entries SET act = 'forged' WHERE id = 3`)
 			err := db.Close()
 			if err != nil {
 				t.Fatal(err)

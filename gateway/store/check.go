@@ -10,9 +10,9 @@ import (
 	"airegw/gateway"
 )
 
-// checkedStates are the states in which a worker, the outbox or the core must
-// have the next move; in every other open state it is a person's (a citizen's
-// or a clerk's), which needs no due time.
+// workerStates and outboxStates are the states in which a worker or the outbox
+// has the next move; in every other open state it is a person's (a citizen's or
+// a clerk's) or the core's, which needs no due time of ours.
 var (
 	workerStates = []gateway.State{gateway.StateSubmitted}
 	outboxStates = []gateway.State{gateway.StateSigned}
@@ -42,6 +42,8 @@ JOIN events e ON e.request_id = r.id AND e.seq = r.version WHERE e.to_state <> r
 WHERE p.request_id = r.id AND p.person_digest = r.applicant_digest)`, nil, "applicant cannot see the request"},
 		{`SELECT r.id || ' in ' || r.state FROM requests r WHERE r.state IN (` + stateList(workerStates) + `)
 AND r.work_step = '' AND r.mark_kind <> 'parked'`, nil, "I5: no worker will come"},
+		{`SELECT r.id || ' in ' || r.state FROM requests r WHERE r.state IN ('submitted', 'prechecked')
+AND r.office_id = '' AND r.work_step = '' AND r.mark_kind <> 'parked'`, nil, "I5: no office and no work"},
 		{`SELECT r.id || ' in ' || r.state FROM requests r WHERE r.state IN (` + stateList(outboxStates) + `)
 AND r.mark_kind <> 'parked'
 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = r.id AND o.kind = 'submission' AND o.status <> 'settled')`,
@@ -100,6 +102,8 @@ type Stats struct {
 	WALBytes  int64            `json:"wal_bytes"`
 	Schema    int64            `json:"schema"`
 	Rows      map[string]int64 `json:"rows"`
+	Writes    int64            `json:"writes"`               // since the start, by this process
+	Commits   int64            `json:"commits"`              // that they shared: one sync each
 	SealError string           `json:"seal_error,omitempty"` // why the audit chain does not grow
 }
 
@@ -128,6 +132,9 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	err = s.reader.QueryRowContext(ctx, `SELECT MAX(version_id) FROM goose_db_version WHERE is_applied = 1`).Scan(&st.Schema)
 	if err != nil {
 		return Stats{}, translate("read schema version", err)
+	}
+	if s.writer != nil {
+		st.Writes, st.Commits = s.writer.writes.Load(), s.writer.commits.Load()
 	}
 	if e := s.sealErr.Load(); e != nil && *e != nil {
 		st.SealError = (*e).Error()

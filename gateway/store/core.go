@@ -62,18 +62,23 @@ func (s *Store) FeedCursor(ctx context.Context) (string, error) {
 }
 
 // PendingCoreEvents implements gateway.Store. Orders whose next event is there
-// come before orders that wait for a gap to be filled, so that the waiting ones
-// never starve the others; then the oldest first.
+// and can be applied come before orders that wait, for a gap to be filled or
+// (signed) for the core's receipt, so that the waiting ones never starve the
+// others; then the oldest first.
 func (s *Store) PendingCoreEvents(ctx context.Context, n int) ([][]gateway.CoreEvent, error) {
-	rows, err := s.query(ctx, `WITH orders AS (
-	SELECT p.order_key, MIN(p.received_at) AS received,
-		CASE WHEN MIN(p.seq) = 1 + (SELECT COALESCE(MAX(a.seq), 0) FROM core_events a
-			WHERE a.order_key = p.order_key AND a.status = 'applied') THEN 0 ELSE 1 END AS gap
-	FROM core_events p WHERE p.status = 'pending' GROUP BY p.order_key
-	ORDER BY gap, received, p.order_key LIMIT $1)
+	rows, err := s.query(ctx, `WITH pending AS (
+	SELECT order_key, MIN(request_id) AS request_id, MIN(received_at) AS received, MIN(seq) AS first
+	FROM core_events WHERE status = 'pending' GROUP BY order_key
+), orders AS (
+	SELECT p.order_key, p.received, CASE WHEN
+		p.first = 1 + (SELECT COALESCE(MAX(a.seq), 0) FROM core_events a WHERE a.order_key = p.order_key AND a.status = 'applied')
+		AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = p.request_id AND r.state = 'signed')
+		THEN 0 ELSE 1 END AS waits
+	FROM pending p ORDER BY waits, p.received, p.order_key LIMIT $1
+)
 SELECT e.event_id, e.order_key, e.seq, e.nun, e.type, e.at, e.details
 FROM orders o JOIN core_events e ON e.order_key = o.order_key AND e.status = 'pending'
-ORDER BY o.gap, o.received, o.order_key, e.seq`, n)
+ORDER BY o.waits, o.received, o.order_key, e.seq`, n)
 	if err != nil {
 		return nil, translate("read core events", err)
 	}

@@ -200,6 +200,10 @@ func createKeys(path string, random io.Reader) error {
 	return errors.Join(err, f.Close(), syncDir(filepath.Dir(path)))
 }
 
+// digestSize is how much of the HMAC a digest keeps, in bytes: 128 bits never
+// meet by chance in a country's requests, and half the index is half the pages.
+const digestSize = 16
+
 // digest answers the keyed digest of a value for a purpose, in hexadecimal;
 // "" for the empty value, which is never stored.
 func (k *keyring) digest(p purpose, value string) string {
@@ -209,7 +213,7 @@ func (k *keyring) digest(p purpose, value string) string {
 	m := hmac.New(sha256.New, k.digests[p])
 	m.Write([]byte(value))
 	var sum [sha256.Size]byte
-	return hex.EncodeToString(m.Sum(sum[:0]))
+	return hex.EncodeToString(m.Sum(sum[:0])[:digestSize])
 }
 
 // person answers the digest of a fiscal code.

@@ -160,7 +160,7 @@ func TestDigestsOfTwoPurposesCannotBeMatched(t *testing.T) {
 	seen := map[string]purpose{}
 	for _, p := range purposes {
 		d := k.digest(p, "VALUE")
-		if len(d) != 64 || seen[d] != "" {
+		if len(d) != 2*digestSize || seen[d] != "" {
 			t.Errorf("%s and %s share %s", p, seen[d], d)
 		}
 		seen[d] = p

@@ -33,16 +33,24 @@ func fullDisk(t testing.TB) error {
 // FailStatement fails the k-th statement from now as a full disk would.
 func (s *Store) FailStatement(t testing.TB, k int) (fired func() bool, heal func()) {
 	full := fullDisk(t)
-	n := 0
-	f := func(string) error {
-		n++
-		if n == k {
-			return full
+	n, met := 0, false
+	f := func(text string) error {
+		switch {
+		case strings.HasPrefix(text, "BEGIN"):
+			n = 0 // each try of a batch meets the disk anew
+			return nil
+		case strings.HasPrefix(text, "SAVEPOINT"), strings.HasPrefix(text, "RELEASE"), strings.HasPrefix(text, "ROLLBACK"):
+			return nil
 		}
-		return nil
+		n++
+		if n != k {
+			return nil
+		}
+		met = true
+		return full
 	}
 	s.writer.tx.fault.Store(&f)
-	return func() bool { return n >= k }, func() { s.writer.tx.fault.Store(nil) }
+	return func() bool { return met }, func() { s.writer.tx.fault.Store(nil) }
 }
 
 // Contents answers every row of every table as text.

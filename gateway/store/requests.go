@@ -70,6 +70,7 @@ func (s *Store) Create(ctx context.Context, n gateway.NewRequest) (id string, cr
 		return "", false, err
 	}
 	err = s.write(ctx, func(t *tx) error {
+		id, created = "", false // it may run twice
 		rows, err := t.exec(sqlInsertRequest, n.ID, office, string(n.Event.To), applicant, surname, tracker,
 			namespace, key, n.BodyDigest, at, string(n.Work.Step), micros(n.Work.Due))
 		if err != nil {
@@ -624,7 +625,7 @@ FROM requests r WHERE `+strings.Join(where, " AND ")+` ORDER BY r.created_at DES
 // Track implements gateway.Store. The comparison takes the same time whether
 // the number exists or not.
 func (s *Store) Track(ctx context.Context, id, code string) error {
-	stored := strings.Repeat("0", 64)
+	stored := strings.Repeat("0", 2*digestSize)
 	found, err := s.get(ctx, `SELECT tracker_digest FROM requests WHERE id = $1`, []any{id}, &stored)
 	if err != nil {
 		return translate("track request", err)

@@ -219,9 +219,17 @@ const (
 	sqliteCantOpen = 14
 	sqliteProtocol = 15
 
+	sqliteConstraint = 19
 	sqliteUnique     = 2067
 	sqlitePrimaryKey = 1555
 )
+
+// givesUp says that after this error the engine may have rolled back the whole
+// transaction by itself (sqlite.org/lang_transaction.html §3).
+func givesUp(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff != sqliteConstraint
+}
 
 // translate makes an engine's error one of ours. Errors of ours pass.
 func translate(doing string, err error) error {

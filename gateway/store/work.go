@@ -22,7 +22,7 @@ func (s *Store) ClaimWork(ctx context.Context, now time.Time, lease time.Duratio
 	var claims []claim
 	err := s.write(ctx, func(t *tx) error {
 		claims = nil
-		rows, err := t.query(sqlClaimWork, micros(until), micros(now), n)
+		rows, err := t.returning(sqlClaimWork, micros(until), micros(now), n)
 		if err != nil {
 			return err
 		}
@@ -128,9 +128,13 @@ func (s *Store) Counts(ctx context.Context, now time.Time) (gateway.Counts, erro
 func (s *Store) NextOperation(ctx context.Context, series string, now time.Time) (int64, error) {
 	var value int64
 	err := s.write(ctx, func(t *tx) error {
-		_, err := t.get(`INSERT INTO series (name, value, updated_at) VALUES ($1, 1, $2)
+		next, err := t.returning(`INSERT INTO series (name, value, updated_at) VALUES ($1, 1, $2)
 ON CONFLICT (name) DO UPDATE SET value = series.value + 1, updated_at = excluded.updated_at RETURNING value`,
-			[]any{series, micros(now)}, &value)
+			series, micros(now))
+		if err != nil {
+			return err
+		}
+		_, err = one(next, &value)
 		return err
 	})
 	if err != nil {

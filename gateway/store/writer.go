@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"airegw/gateway"
 )
@@ -16,9 +17,13 @@ import (
 // first of them waits.
 const maxBatch = 256
 
+// maxLinger bounds how long a batch waits for callers that the last commit let
+// go and that are likely to come back.
+const maxLinger = time.Millisecond
+
 // writer is the only goroutine that writes: it drains a bounded queue and runs
-// what it finds in one transaction, each caller in a savepoint of its own, so
-// that many callers share one sync and a bad row fails one caller.
+// what it finds in one transaction, so that many callers share one sync; a
+// caller whose write fails is undone alone.
 type writer struct {
 	db   *sql.DB
 	conn *sql.Conn
@@ -28,6 +33,13 @@ type writer struct {
 	done    func() // after each commit that wrote something
 	closing sync.RWMutex
 	closed  bool
+
+	// How big the last batch was and how long its commit took: what the next
+	// one may hope for, and how long waiting for it can pay.
+	lastBatch  int
+	lastCommit time.Duration
+
+	writes, commits atomic.Int64
 }
 
 // job is one caller's write.
@@ -74,79 +86,136 @@ func (w *writer) run(stopped *sync.WaitGroup) {
 
 // commit runs the first job and whatever waits behind it in one transaction.
 // When it returns, each job's error says whether its part is durable.
+//
+// Savepoints make the engine copy every page it touches. So the first try goes
+// without: a job that fails before it changed anything (most refusals look
+// first) needs none. When one fails after a change, the batch is rolled back
+// and run once more with a savepoint for each caller.
 func (w *writer) commit(batch []*job, errs []error) ([]*job, []error) {
-	fail := func(err error) ([]*job, []error) {
-		for i := range batch {
-			if i == len(errs) {
-				errs = append(errs, err)
-			} else if errs[i] == nil {
-				errs[i] = err
-			}
-		}
+	batch, errs, err := w.try(batch, errs, false)
+	if errors.Is(err, errHalfDone) {
+		batch, errs, err = w.try(batch, errs[:0], true)
+	}
+	if err == nil {
 		return batch, errs
 	}
-	err := w.tx.exec0(`BEGIN IMMEDIATE`)
-	if err != nil {
-		return fail(translate("begin", err))
-	}
-	before := w.tx.changes
-	for i := 0; i < len(batch); i++ {
-		err, lost := w.step(batch[i])
+	// Nothing of anybody in this batch happened.
+	errs = errs[:0]
+	for range batch {
 		errs = append(errs, err)
-		if lost {
-			// The engine gave up the whole transaction (disk full, I/O error):
-			// nothing of anybody in this batch happened.
-			return fail(err)
-		}
-		if len(batch) == maxBatch {
-			continue
-		}
-		select {
-		case j, ok := <-w.jobs:
-			if ok {
-				batch = append(batch, j)
-			}
-		default:
-		}
-	}
-	err = w.tx.exec0(`COMMIT`)
-	if err != nil {
-		rollback := w.tx.exec0(`ROLLBACK`)
-		return fail(translate("commit", errors.Join(err, rollback)))
-	}
-	if w.tx.changes != before && w.done != nil {
-		w.done()
 	}
 	return batch, errs
 }
 
-// step runs one job in its savepoint. lost says that the whole transaction is
-// gone.
-func (w *writer) step(j *job) (err error, lost bool) {
-	if !j.state.CompareAndSwap(waiting, taken) {
-		return nil, false // withdrawn: nobody waits
+// errHalfDone says that a job without a savepoint failed after a change.
+var errHalfDone = errors.New("half done")
+
+// try runs a batch once. Without savepoints it takes more callers as they come;
+// with, it runs the batch it was given. An error means that all of it was
+// rolled back.
+func (w *writer) try(batch []*job, errs []error, savepoints bool) ([]*job, []error, error) {
+	err := w.tx.exec0(`BEGIN IMMEDIATE`)
+	if err != nil {
+		return batch, errs, translate("begin", err)
+	}
+	before := w.tx.changes
+	linger := w.linger()
+	defer linger.Stop()
+	for i := 0; i < len(batch); i++ {
+		err, undone := w.step(batch[i], savepoints)
+		if !undone {
+			// The batch is lost. A second ROLLBACK, after the engine's own, finds
+			// no transaction, which is fine.
+			_ = w.tx.exec0(`ROLLBACK`)
+			w.tx.changes = before
+			return batch, errs, err
+		}
+		errs = append(errs, err)
+		if !savepoints && len(batch) < maxBatch && i == len(batch)-1 {
+			j := w.next(len(batch), linger)
+			if j != nil {
+				batch = append(batch, j)
+			}
+		}
+	}
+	start := time.Now() // a measurement, not a date
+	err = w.tx.exec0(`COMMIT`)
+	w.lastBatch, w.lastCommit = len(batch), time.Since(start)
+	if err != nil {
+		rollback := w.tx.exec0(`ROLLBACK`)
+		w.tx.changes = before
+		return batch, errs, translate("commit", errors.Join(err, rollback))
+	}
+	w.writes.Add(int64(len(batch)))
+	if w.tx.changes != before {
+		w.commits.Add(1)
+		w.done()
+	}
+	return batch, errs, nil
+}
+
+// step runs one job. undone says that it left nothing if it failed; when it is
+// false, the whole transaction must go.
+func (w *writer) step(j *job, savepoint bool) (err error, undone bool) {
+	if !j.take() {
+		return nil, true // withdrawn: nobody waits
+	}
+	if !savepoint {
+		before := w.tx.touched
+		err = j.run(w.tx)
+		if err == nil || (w.tx.touched == before && !givesUp(err)) {
+			return translate("write", err), true
+		}
+		return errHalfDone, false
 	}
 	err = w.tx.exec0(`SAVEPOINT caller`)
+	if err != nil {
+		return translate("write", err), false
+	}
+	err = j.run(w.tx)
 	if err == nil {
-		err = j.run(w.tx)
+		err = w.tx.exec0(`RELEASE caller`)
 		if err == nil {
-			err = w.tx.exec0(`RELEASE caller`)
-			if err == nil {
-				return nil, false
-			}
+			return nil, true
 		}
 	}
 	undo := w.tx.exec0(`ROLLBACK TO caller`)
 	if undo == nil {
 		undo = w.tx.exec0(`RELEASE caller`)
 	}
-	if undo != nil {
-		// No savepoint any more: SQLite rolled everything back by itself, or we
-		// do it now. A second ROLLBACK may find no transaction, which is fine.
-		_ = w.tx.exec0(`ROLLBACK`)
-		return translate("write", err), true
+	// Without the savepoint to go back to, the engine has given up the whole
+	// transaction (disk full, I/O error).
+	return translate("write", err), undo == nil
+}
+
+// linger answers the moment until which a batch may wait for more callers: half
+// of what the last commit cost, so that waiting never costs more than it saves.
+func (w *writer) linger() *time.Timer { return time.NewTimer(min(w.lastCommit/2, maxLinger)) }
+
+// next answers the next job of a batch of n, nil when the batch is to be
+// committed. It waits only while the batch is smaller than the last one was: a
+// lone caller never waits.
+func (w *writer) next(n int, linger *time.Timer) *job {
+	select {
+	case j := <-w.jobs: // nil once it is closed
+		return j
+	default:
 	}
-	return translate("write", err), false
+	if n >= w.lastBatch {
+		return nil
+	}
+	select {
+	case j := <-w.jobs:
+		return j
+	case <-linger.C:
+		w.lastBatch = 0 // the timer is spent: wait no more in this batch
+		return nil
+	}
+}
+
+// take claims the job for the writer, also when it already has it.
+func (j *job) take() bool {
+	return j.state.CompareAndSwap(waiting, taken) || j.state.Load() == taken
 }
 
 // submit hands a write over and waits until it is durable or failed. A context
@@ -221,7 +290,9 @@ type tx struct {
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
 	changes int64 // rows changed so far
-	// fault, set by tests only, fails the statements it names.
+	touched int64 // statements so far that may have changed rows
+	// fault, set by tests only, fails the statements it names. It sees every
+	// statement, those about the transaction too.
 	fault atomic.Pointer[func(text string) error]
 }
 
@@ -240,6 +311,10 @@ func (t *tx) stmt(text string) (*sql.Stmt, error) {
 
 // exec0 runs a statement about the transaction itself.
 func (t *tx) exec0(text string) error {
+	err := t.failing(text)
+	if err != nil {
+		return err
+	}
 	s, err := t.stmt(text)
 	if err != nil {
 		return err
@@ -263,11 +338,20 @@ func (t *tx) exec(text string, args ...any) (int64, error) {
 		return 0, err
 	}
 	n, err := r.RowsAffected()
-	t.changes += n
+	if n != 0 {
+		t.changes += n
+		t.touched++
+	}
 	return n, err
 }
 
-// query runs a constant query, or a write with RETURNING.
+// returning runs a constant write that answers rows.
+func (t *tx) returning(text string, args ...any) (*sql.Rows, error) {
+	t.touched++
+	return t.query(text, args...)
+}
+
+// query runs a constant query.
 func (t *tx) query(text string, args ...any) (*sql.Rows, error) {
 	err := t.failing(text)
 	if err != nil {

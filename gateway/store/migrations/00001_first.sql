@@ -18,11 +18,11 @@ CREATE TABLE requests (
     office_id        TEXT    NOT NULL DEFAULT '',
     state            TEXT    NOT NULL,
     version          INTEGER NOT NULL CHECK (version >= 1),
-    applicant_digest TEXT    NOT NULL CHECK (length(applicant_digest) = 64),
+    applicant_digest TEXT    NOT NULL CHECK (length(applicant_digest) = 32),
     surname_digest   TEXT    NOT NULL DEFAULT '',
     tracker_digest   TEXT    NOT NULL DEFAULT '',
-    key_namespace    TEXT    NOT NULL CHECK (length(key_namespace) = 64),
-    key_digest       TEXT    NOT NULL CHECK (length(key_digest) = 64),
+    key_namespace    TEXT    NOT NULL CHECK (length(key_namespace) = 32),
+    key_digest       TEXT    NOT NULL CHECK (length(key_digest) = 32),
     body_digest      TEXT    NOT NULL,
     created_at       BIGINT  NOT NULL,
     updated_at       BIGINT  NOT NULL,
@@ -41,22 +41,22 @@ CREATE TABLE requests (
         'rejected_cnsd', 'certified', 'in_production', 'production_defect', 'shipped', 'out_for_delivery',
         'on_hold_post', 'at_comune', 'at_consulate', 'returned', 'reshipped', 'unclaimed', 'delivered', 'refused',
         'cancelled', 'abandoned', 'destroyed'))
-);
+) WITHOUT ROWID;
 CREATE UNIQUE INDEX requests_key ON requests (key_namespace, key_digest);
 -- One person has at most one open request, across channels and offices.
 CREATE UNIQUE INDEX requests_open_person ON requests (applicant_digest) WHERE state IN (
     'submitted', 'prechecked', 'misaligned', 'in_enquiry', 'suspended', 'forms_ready', 'signed', 'relayed',
     'rejected_cnsd', 'certified', 'in_production', 'production_defect', 'shipped', 'out_for_delivery',
     'on_hold_post', 'at_comune', 'at_consulate', 'returned', 'reshipped');
-CREATE INDEX requests_office ON requests (office_id, created_at, id);
-CREATE INDEX requests_state_at ON requests (state, created_at, id);
-CREATE INDEX requests_surname ON requests (surname_digest, created_at, id) WHERE surname_digest <> '';
+-- state is in the index of the offices' lists, so that counting needs no rows.
+CREATE INDEX requests_office ON requests (office_id, created_at, id, state);
+CREATE INDEX requests_surname ON requests (surname_digest) WHERE surname_digest <> '';
 CREATE INDEX requests_work ON requests (work_due, id) WHERE work_step <> '';
 CREATE INDEX requests_mark ON requests (mark_kind, created_at, id) WHERE mark_kind <> '';
 
 -- request_persons: who may see a request as a citizen (applicant, parents).
 CREATE TABLE request_persons (
-    person_digest TEXT NOT NULL CHECK (length(person_digest) = 64),
+    person_digest TEXT NOT NULL CHECK (length(person_digest) = 32),
     request_id    TEXT NOT NULL REFERENCES requests (id),
     office_id     TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (person_digest, request_id)

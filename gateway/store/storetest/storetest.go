@@ -707,6 +707,12 @@ func coreGap(t *testing.T, b *bench) {
 	}
 	must(t, b.SaveCoreEvents(b.ctx, []gateway.CoreEvent{coreEvent("gap.1", 1)}, ""))
 	b.pending(t, "gap.1#1", "gap.1#2", "whole.1#1")
+	// An order whose receipt the relay has yet to fetch waits too.
+	r := b.create(t, 1, castello)
+	must(t, b.Commit(b.ctx, b.change(r, gateway.EventSigned, gateway.StateSigned)))
+	b.clock.Advance(-time.Hour)
+	must(t, b.SaveCoreEvents(b.ctx, []gateway.CoreEvent{coreEvent(r.ID+".1", 1)}, ""))
+	b.pending(t, "gap.1#1", "gap.1#2", "whole.1#1", r.ID+".1#1")
 }
 
 func halves(t *testing.T, b *bench) {
