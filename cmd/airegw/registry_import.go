@@ -108,7 +108,7 @@ func readOfficialTable(name string) (*importedTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // read-only
 	buffered := bufio.NewReaderSize(file, 16<<10)
 	start, err := buffered.Peek(8 << 10)
 	if err != nil && !errors.Is(err, io.EOF) {
