@@ -133,8 +133,10 @@ func Validate(a Address) []Problem {
 		case (f.name == "street" || f.name == "street_line" || f.name == "locality") &&
 			placeholder.MatchString(strings.ToUpper(strings.TrimSpace(f.text))):
 			add(CodeAddressPlaceholder, f.name, "", true)
-		case strings.ContainsFunc(f.text, isForeignLetter):
-			add(CodeAddressNotLatin, f.name, "", false)
+		default:
+			if _, ok := latin(f.text); !ok {
+				add(CodeAddressNotLatin, f.name, "", false)
+			}
 		}
 	}
 	if len(out) > 0 && fatal(out) != nil {

@@ -188,12 +188,44 @@ func TestACountryWithoutItsOwnFormatIsLabelledByTheGenericOne(t *testing.T) {
 	}
 }
 
-func TestNonLatinLettersAreADoubtNotARefusal(t *testing.T) {
+func TestGreekAndCyrillicLinesAreFollowedByLatinOnes(t *testing.T) {
 	t.Parallel()
-	a := Address{ISO2: "GR", Recipient: "Paolo Conti", Street: "Λεωφόρος Βασιλίσσης Σοφίας", HouseNumber: "12", Postcode: "106 74", Locality: "Αθήνα"}
+	for _, c := range []struct {
+		a    Address
+		want string
+	}{
+		{
+			Address{ISO2: "GR", Recipient: "Paolo Conti", Street: "Λεωφόρος Βασιλίσσης Σοφίας", HouseNumber: "12", Postcode: "106 74", Locality: "Αθήνα"},
+			"Paolo Conti|Λεωφόρος Βασιλίσσης Σοφίας 12|Leoforos Vasilissis Sofias 12|106 74 ΑΘΉΝΑ|106 74 ATHINA|GRECIA - GREECE",
+		},
+		{
+			Address{ISO2: "BG", Recipient: "Paolo Conti", Street: "улица Шипка", HouseNumber: "2", Postcode: "1000", Locality: "София"},
+			"Paolo Conti|улица Шипка 2|ulitsa Shipka 2|1000 СОФИЯ|1000 SOFIYA|BULGARIA",
+		},
+		{
+			Address{ISO2: "UA", Recipient: "Paolo Conti", Street: "вулиця Ярославів Вал", HouseNumber: "32", Postcode: "01901", Locality: "Київ"},
+			"Paolo Conti|вулиця Ярославів Вал, 32|vulitsya Yaroslaviv Val, 32|КИЇВ|KIIV|01901|UCRAINA - UKRAINE",
+		},
+	} {
+		if ps := Validate(c.a); ps != nil {
+			t.Errorf("%s: %v", c.a.ISO2, ps)
+		}
+		lines, err := Label(c.a)
+		if got := strings.Join(lines, "|"); err != nil || got != c.want {
+			t.Errorf("%s: %v\ngot  %s\nwant %s", c.a.ISO2, err, got, c.want)
+		}
+	}
+}
+
+func TestAScriptWithoutATableIsADoubtNotARefusal(t *testing.T) {
+	t.Parallel()
+	a := Address{ISO2: "JP", Recipient: "Tara Greco", StreetLine: "三田2-5-4", Postcode: "108-8302", Locality: "東京"}
 	ps := Validate(a)
 	if len(ps) != 2 || ps[0].Code != CodeAddressNotLatin || ps[0].Fatal {
 		t.Errorf("got %v", ps)
+	}
+	if lines, err := Label(a); err != nil || len(lines) != 4 {
+		t.Errorf("got %v %v", lines, err)
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 // Label returns the lines of an address as the courier prints them: recipient,
 // care of, the country's own order of street, postcode and locality, and for
 // mail abroad the country in Italian and English in the last line. Localities
-// and countries are in capitals, as the Universal Postal Union advises. Lines
-// hold no control character. An address with a fatal problem is an
+// and countries are in capitals, as the Universal Postal Union advises. A Greek
+// or Cyrillic line is followed by the same in Latin letters. Lines hold no
+// control character. An address with a fatal problem is an
 // *AddressError; doubts do not stop a label.
 func Label(a Address) ([]string, error) {
 	if bad := fatal(Validate(a)); bad != nil {
@@ -43,10 +44,25 @@ func Label(a Address) ([]string, error) {
 	if !f.usesRegion && !blank(a.Region) {
 		lines = append(lines, strings.ToUpper(tidy(a.Region)))
 	}
+	lines = withLatin(lines)
 	if a.ISO2 != italy {
 		lines = append(lines, countryLine(a.ISO2))
 	}
 	return lines, nil
+}
+
+// withLatin puts a line in Latin letters under each line that is not: the
+// carriers on the way read the one, the postman at the end the other. A script
+// without a table stays as it is, which Validate reports as a doubt.
+func withLatin(lines []string) []string {
+	out := make([]string, 0, len(lines)+2)
+	for _, l := range lines {
+		out = append(out, l)
+		if t, ok := latin(l); ok && t != l && strings.TrimSpace(t) != "" {
+			out = append(out, tidy(t))
+		}
+	}
+	return out
 }
 
 // countryLine names the country for the Italian sorter and for the rest.
