@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -98,7 +99,7 @@ func (p *process) kill() {
 }
 
 // startSims starts the simulators in a process of their own.
-func startSims(t *testing.T, dir string, step string) string {
+func startSims(t *testing.T, dir string, step string) *simulators {
 	t.Helper()
 	p := start(t, "sim", "all", "--dir", dir, "--step", step)
 	var c testharness.Connection
@@ -106,7 +107,13 @@ func startSims(t *testing.T, dir string, step string) string {
 	if err != nil {
 		t.Fatalf("the simulators say nothing: %v\n%s", err, p.stderr)
 	}
-	return filepath.Join(dir, "sims.json")
+	return &simulators{p, filepath.Join(dir, "sims.json")}
+}
+
+// simulators run in a process of their own, which no test kills before its end.
+type simulators struct {
+	*process
+	file string
 }
 
 // startGateway starts the gateway and waits until it is healthy.
@@ -134,9 +141,9 @@ func TestAGatewayKilledAtTenMomentsOfATourFinishesEveryRequest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	sims := startSims(t, filepath.Join(dir, "sims"), "250ms")
-	gateway, url := startGateway(t, filepath.Join(dir, "gateway"), sims, "127.0.0.1:0")
+	gateway, url := startGateway(t, filepath.Join(dir, "gateway"), sims.file, "127.0.0.1:0")
 	listen := strings.TrimPrefix(url, "http://")
-	conn, err := testharness.ReadConnection(sims)
+	conn, err := testharness.ReadConnection(sims.file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +174,7 @@ func TestAGatewayKilledAtTenMomentsOfATourFinishesEveryRequest(t *testing.T) {
 		}
 		gateway.kill()
 		kills++
-		gateway, _ = startGateway(t, filepath.Join(dir, "gateway"), sims, listen)
+		gateway, _ = startGateway(t, filepath.Join(dir, "gateway"), sims.file, listen)
 	}
 	r := <-finished
 	if r.err != nil {
@@ -183,14 +190,35 @@ func TestAGatewayKilledAtTenMomentsOfATourFinishesEveryRequest(t *testing.T) {
 }
 
 // TestAKilledLoadLosesNothingThatWasAcknowledged submits from many callers
-// while the gateway is killed and started again.
+// while the gateway is killed and started again. SOAK_MINUTES (make soak) makes
+// it go on for that long, each round on a fresh folder.
 func TestAKilledLoadLosesNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
+	minutes := 0
+	if v := os.Getenv("SOAK_MINUTES"); v != "" {
+		var err error
+		minutes, err = strconv.Atoi(v)
+		if err != nil || minutes < 1 || minutes > 24*60 {
+			t.Fatalf("SOAK_MINUTES is %q, not a number of minutes", v)
+		}
+	}
+	end := time.Now().Add(time.Duration(minutes) * time.Minute)
+	for round := 1; ; round++ {
+		killedLoad(t, round)
+		if t.Failed() || time.Now().After(end) {
+			return
+		}
+	}
+}
+
+// killedLoad is one round: eight callers, five kills.
+func killedLoad(t *testing.T, round int) {
+	t.Helper()
 	dir := t.TempDir()
 	sims := startSims(t, filepath.Join(dir, "sims"), "100ms")
-	gateway, url := startGateway(t, filepath.Join(dir, "gateway"), sims, "127.0.0.1:0")
+	gateway, url := startGateway(t, filepath.Join(dir, "gateway"), sims.file, "127.0.0.1:0")
 	listen := strings.TrimPrefix(url, "http://")
-	conn, err := testharness.ReadConnection(sims)
+	conn, err := testharness.ReadConnection(sims.file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,52 +226,61 @@ func TestAKilledLoadLosesNothingThatWasAcknowledged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := make(chan struct{})
-	var mu sync.Mutex
-	var acknowledged []string
-	var wg sync.WaitGroup
+	l := &load{stop: make(chan struct{})}
 	for c := range 8 {
 		session := testharness.ClientSession(url, client.ID, key)
-		wg.Go(func() {
-			for n := c; n < 4000; n += 8 {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				var ack struct {
-					Number string `json:"number"`
-				}
-				body := fmt.Sprintf(`{"key":"crash-%06d","channel":"comune","office":"058091","reason":"first_issue","applicant":{"fiscal_code":%q},"delivery":{"option":"FOREIGN_RESIDENCE"},"contacts":{"email":"a@example.org"}}`,
-					n, testharness.SyntheticCode(n))
-				_, err := session.PostRaw(t.Context(), "/api/v1/requests", []byte(body), &ack)
-				var problem *testharness.Problem
-				switch {
-				case err == nil:
-					mu.Lock()
-					acknowledged = append(acknowledged, ack.Number)
-					mu.Unlock()
-				case errors.As(err, &problem) && problem.Status != http.StatusServiceUnavailable:
-					t.Errorf("line %d: %v", n, err)
-					return
-				default:
-					time.Sleep(20 * time.Millisecond) // it was killed: the number may or may not exist
-				}
-			}
-		})
+		l.callers.Go(func() { l.call(t, session, c) })
 	}
 	for range 5 {
 		time.Sleep(350 * time.Millisecond)
 		gateway.kill()
-		gateway, _ = startGateway(t, filepath.Join(dir, "gateway"), sims, listen)
+		gateway, _ = startGateway(t, filepath.Join(dir, "gateway"), sims.file, listen)
 	}
-	close(stop)
-	wg.Wait()
-	if len(acknowledged) < 50 {
-		t.Fatalf("only %d requests were acknowledged: the test proves too little", len(acknowledged))
+	close(l.stop)
+	l.callers.Wait()
+	if len(l.acknowledged) < 50 {
+		t.Fatalf("only %d requests were acknowledged: the test proves too little", len(l.acknowledged))
 	}
-	judge(t, filepath.Join(dir, "gateway"), conn, acknowledged)
-	t.Logf("%d acknowledged over 5 kills, none lost", len(acknowledged))
+	judge(t, filepath.Join(dir, "gateway"), conn, l.acknowledged)
+	gateway.kill()
+	sims.kill()
+	t.Logf("round %d: %d acknowledged over 5 kills, none lost", round, len(l.acknowledged))
+}
+
+// load is the callers of one round and what they were told.
+type load struct {
+	callers      sync.WaitGroup
+	stop         chan struct{}
+	mu           sync.Mutex
+	acknowledged []string
+}
+
+func (l *load) call(t *testing.T, session *testharness.Session, c int) {
+	for n := c; n < 4000; n += 8 {
+		select {
+		case <-l.stop:
+			return
+		default:
+		}
+		var ack struct {
+			Number string `json:"number"`
+		}
+		body := fmt.Sprintf(`{"key":"crash-%06d","channel":"comune","office":"058091","reason":"first_issue","applicant":{"fiscal_code":%q},"delivery":{"option":"FOREIGN_RESIDENCE"},"contacts":{"email":"a@example.org"}}`,
+			n, testharness.SyntheticCode(n))
+		_, err := session.PostRaw(t.Context(), "/api/v1/requests", []byte(body), &ack)
+		var problem *testharness.Problem
+		switch {
+		case err == nil:
+			l.mu.Lock()
+			l.acknowledged = append(l.acknowledged, ack.Number)
+			l.mu.Unlock()
+		case errors.As(err, &problem) && problem.Status != http.StatusServiceUnavailable:
+			t.Errorf("request %d: %v", n, err)
+			return
+		default:
+			time.Sleep(20 * time.Millisecond) // it was killed: the number may or may not exist
+		}
+	}
 }
 
 // judge holds the invariants against what is on disk.
