@@ -53,6 +53,10 @@ type Connection struct {
 // StartSims starts the simulators on free loopback ports.
 func StartSims(o SimOptions) (_ *Sims, err error) {
 	s := &Sims{}
+	if o.Clock == nil {
+		// One clock for both: a card issued tomorrow would be refused.
+		o.Clock = sim.NewReal()
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
