@@ -149,7 +149,7 @@ func query() anpr.Query {
 }
 
 func (r *register) claims(tok, aud string) (map[string]any, string) {
-	sig, err := gojose.ParseSigned(tok, []gojose.SignatureAlgorithm{gojose.RS256})
+	sig, err := gojose.ParseSignedCompact(tok, []gojose.SignatureAlgorithm{gojose.RS256})
 	if err != nil {
 		return nil, "parse"
 	}

@@ -246,11 +246,11 @@ func (c *Client) assertion(purposeID, evidenceDigest string) (string, error) {
 // learns nothing from a 400: it is ours, or an agreement or purpose that is not
 // active.
 func readVoucher(status int, body []byte) (token string, life time.Duration, _ *RegisterError) {
-	switch {
-	case status == http.StatusOK:
-	case status == http.StatusTooManyRequests:
+	switch status {
+	case http.StatusOK:
+	case http.StatusTooManyRequests:
 		return "", 0, &RegisterError{Kind: KindTemporary, Code: CodeVoucherQuota}
-	case status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden:
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 		return "", 0, &RegisterError{Kind: KindConfiguration, Code: CodeVoucherRefused, Detail: "check_agreement_purpose_key"}
 	default:
 		return "", 0, &RegisterError{Kind: KindTemporary, Code: CodeVoucherOutage}

@@ -117,7 +117,7 @@ func (c *core) serve(w http.ResponseWriter, r *http.Request) {
 	req := r.URL.RequestURI()
 	if r.Method == http.MethodPost {
 		text, _ := io.ReadAll(r.Body)
-		sig, err := gojose.ParseSigned(string(text), []gojose.SignatureAlgorithm{gojose.ES256})
+		sig, err := gojose.ParseSignedCompact(string(text), []gojose.SignatureAlgorithm{gojose.ES256})
 		if err != nil {
 			c.t.Error(err)
 			return
@@ -432,8 +432,6 @@ func TestPrepareIsRepeatedWithANewMessageAndSubmitIsNot(t *testing.T) {
 
 func TestNobodyListeningIsNotSentRatherThanUnclear(t *testing.T) {
 	t.Parallel()
-	c := newCore(t)
-	cl := c.client(t)
 	s := httptest.NewServer(http.NotFoundHandler())
 	url := s.URL
 	s.Close()
@@ -441,7 +439,8 @@ func TestNobodyListeningIsNotSentRatherThanUnclear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cl, err = issuance.New(config(url, out)); err != nil {
+	cl, err := issuance.New(config(url, out))
+	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = cl.Submit(t.Context(), submission())

@@ -1,7 +1,5 @@
 package jose
 
-import "fmt"
-
 // Code is the closed list of reasons for which this package refuses something.
 type Code string
 
@@ -62,7 +60,3 @@ func (e *Error) Is(target error) bool {
 }
 
 func refuse(c Code, field string, err error) error { return &Error{Code: c, Field: field, Err: err} }
-
-func refusef(c Code, field, format string, args ...any) error {
-	return &Error{Code: c, Field: field, Err: fmt.Errorf(format, args...)}
-}

@@ -103,7 +103,7 @@ func TestATokenOfEveryAlgorithmVerifiesHereAndInAnotherLibrary(t *testing.T) {
 		if got.Note != "n" || v.KID != k.KID() || v.Issuer != "core" || v.ID != "1" || !v.ExpiresAt.Equal(now.Add(time.Minute)) {
 			t.Errorf("%s: got %+v %+v", alg, got, v)
 		}
-		other, err := gojose.ParseSigned(tok, []gojose.SignatureAlgorithm{gojose.SignatureAlgorithm(alg)})
+		other, err := gojose.ParseSignedCompact(tok, []gojose.SignatureAlgorithm{gojose.SignatureAlgorithm(alg)})
 		if err != nil {
 			t.Fatalf("%s: go-jose: %v", alg, err)
 		}
@@ -405,7 +405,7 @@ func TestEncryptionRoundTripsAndIsReadByAnotherLibrary(t *testing.T) {
 			if err != nil || string(out) != "secret" {
 				t.Fatalf("%s %s: %v", alg, enc, err)
 			}
-			other, err := gojose.ParseEncrypted(tok, []gojose.KeyAlgorithm{gojose.KeyAlgorithm(alg)}, []gojose.ContentEncryption{gojose.ContentEncryption(enc)})
+			other, err := gojose.ParseEncryptedCompact(tok, []gojose.KeyAlgorithm{gojose.KeyAlgorithm(alg)}, []gojose.ContentEncryption{gojose.ContentEncryption(enc)})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -43,7 +43,7 @@ type Config struct {
 	CorrelationHeader string
 
 	Clock  func() time.Time
-	Rand   func() float64 // in [0,1)
+	Rand   func() float64 // in [0,1), safe for concurrent use
 	Logger *slog.Logger   // nil = no log
 }
 
