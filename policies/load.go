@@ -118,23 +118,24 @@ func (s scope) String() string {
 // Rule is one dated rule as written in a rule file. Rules belong to their Set
 // and must not be changed.
 type Rule struct {
-	ID       string // key@scope@first day, unique in the set
-	Key      string
-	Scope    string
-	From, To time.Time // zero: always, never; From included, To excluded
-	Verdict  Verdict   // of keys that give a verdict
-	Number   int       // of keys that hold a number
-	Word     string    // of keys that hold a word
-	Codes    []string  // of keys that hold a list
-	Needs    []string
-	Stage    Stage
-	Code     string // what Finding.Code and Option.Code say
-	LegalRef string
-	Status   Status
-	Source   string // on what knowledge a provisional rule rests
-	Reason   Text
-	File     string
-	Line     int
+	ID       string    `json:"id"` // key@scope@first day, unique in the set
+	Key      string    `json:"key"`
+	Scope    string    `json:"scope"`
+	From     time.Time `json:"valid_from,omitzero"` // zero: always; included
+	To       time.Time `json:"valid_to,omitzero"`   // zero: never; excluded
+	Verdict  Verdict   `json:"verdict,omitempty"`   // of keys that give a verdict
+	Number   int       `json:"number,omitempty"`    // of keys that hold a number
+	Word     string    `json:"word,omitempty"`      // of keys that hold a word
+	Codes    []string  `json:"codes,omitempty"`     // of keys that hold a list
+	Needs    []string  `json:"needs,omitempty"`     // of value needs
+	Stage    Stage     `json:"stage,omitempty"`     // of value needs
+	Code     string    `json:"code"`                // what Finding.Code and Option.Code say
+	LegalRef string    `json:"legal_ref"`           // act, or row of the project's notes
+	Status   Status    `json:"status"`              // enacted or provisional
+	Source   string    `json:"source,omitempty"`    // on what knowledge a provisional rule rests
+	Reason   Text      `json:"reason"`              // for people
+	File     string    `json:"file"`                // where it is written
+	Line     int       `json:"line"`                // 1-based
 
 	key      keyID
 	scope    scope
