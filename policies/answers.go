@@ -66,13 +66,12 @@ func (s *Set) DiffAnswers(next *Set, since time.Time) []AnswerChange {
 
 	// Most countries share the rules of another: each pair of rules is weighed
 	// once.
-	type pair struct{ a, b *era }
-	weighed := map[pair][]AnswerChange{}
+	weighed := map[string][]AnswerChange{}
 	merged := map[string]*AnswerChange{}
 	for _, place := range placesOf(s, next) {
 		country, post, _ := strings.Cut(place, "/")
 		a, b := s.place(country, post), next.place(country, post)
-		id := pair{s.firstEra(a), next.firstEra(b)}
+		id := s.history(a) + "|" + next.history(b)
 		changes, known := weighed[id]
 		if !known {
 			changes = weighPlace([2]*Set{s, next}, [2]int16{a, b}, country, post, ages, since.Unix())
@@ -96,11 +95,17 @@ func (s *Set) DiffAnswers(next *Set, since time.Time) []AnswerChange {
 	return out
 }
 
-func (s *Set) firstEra(place int16) *era {
+// history names the rules that hold at a place over time: places with the same
+// history have the same answers.
+func (s *Set) history(place int16) string {
 	if place == 0 {
-		return nil
+		return ""
 	}
-	return &s.eras[place][0]
+	var b strings.Builder
+	for _, e := range s.eras[place] {
+		fmt.Fprintf(&b, "%d:%p ", e.from, e.view)
+	}
+	return b.String()
 }
 
 // key tells apart changes that are not the same; sorting by it gives the order
@@ -177,13 +182,13 @@ func weighPlace(sets [2]*Set, places [2]int16, country, post string, ages []int,
 					}
 				}
 			}
-			for q, changes := range bands {
-				out = append(out, ended(changes, now[q])...)
+			for _, q := range questions {
+				out = append(out, ended(bands[q], now[q])...)
 			}
 			bands = now
 		}
-		for _, changes := range bands {
-			out = append(out, changes...)
+		for _, q := range questions {
+			out = append(out, bands[q]...)
 		}
 	}
 	return joinReasons(out)
