@@ -90,7 +90,7 @@ func strict(b []byte, into any) error {
 		}
 		var fe *policies.FactsError
 		if errors.As(err, &fe) {
-			return &InputError{"input_date", fe.Field}
+			return &InputError{"input_date", "from"} // the only date a line can hold
 		}
 		var te *json.UnmarshalTypeError
 		if errors.As(err, &te) && te.Field != "" {

@@ -116,7 +116,7 @@ func ParseSituation(b []byte) (Facts, []Given, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s); err != nil {
-		return Facts{}, nil, factsJSONError(err)
+		return Facts{}, nil, factsJSONError(b, err)
 	}
 	f := Facts(s.factsJSON)
 	if err := f.Check(); err != nil {
@@ -141,7 +141,7 @@ func parseGiven(raw json.RawMessage) ([]Given, error) {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&in); err != nil {
-		return nil, factsJSONError(err)
+		return nil, factsJSONError(nil, err)
 	}
 	out := make([]Given, 0, len(in))
 	for _, g := range in {
@@ -213,7 +213,7 @@ func (s *Set) ExplainExpiry(b []byte) (ExpiryExplanation, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&in); err != nil {
-		return ExpiryExplanation{}, factsJSONError(err)
+		return ExpiryExplanation{}, factsJSONError(b, err)
 	}
 	exp, id, err := s.Expiry(in.RequestDate, in.BirthDate, in.Fingerprints)
 	if err != nil {

@@ -445,7 +445,7 @@ func (f *Facts) UnmarshalJSON(b []byte) error {
 	d.DisallowUnknownFields()
 	var v factsJSON
 	if err := d.Decode(&v); err != nil {
-		return factsJSONError(err)
+		return factsJSONError(b, err)
 	}
 	out := Facts(v)
 	if err := out.Check(); err != nil {
@@ -489,19 +489,67 @@ func (f Facts) Digest() string {
 }
 
 // factsJSONError turns the decoder's errors into one that names the member.
-func factsJSONError(err error) error {
+func factsJSONError(b []byte, err error) error {
 	var fe *FactsError
-	if errors.As(err, &fe) {
-		return fe
-	}
 	var te *json.UnmarshalTypeError
-	if errors.As(err, &te) {
+	switch {
+	case errors.As(err, &te) && te.Field != "":
 		return &FactsError{Code: CodeFactsValue, Field: te.Field, Value: "JSON " + te.Value}
+	case errors.As(err, &fe):
+	default:
+		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+			return &FactsError{Code: CodeFactsMember, Field: strings.Trim(clip(name), `"`)}
+		}
+		fe = &FactsError{Code: CodeFactsJSON, Field: "$", Value: clip(err.Error())}
 	}
-	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return &FactsError{Code: CodeFactsMember, Field: strings.Trim(clip(name), `"`)}
+	// encoding/json does not say where a type that reads itself stood.
+	var doc map[string]any
+	if json.Unmarshal(b, &doc) == nil {
+		if at, code, v := badMember("", doc); at != "" {
+			return &FactsError{Code: code, Field: at, Value: clip(v)}
+		}
 	}
-	return &FactsError{Code: CodeFactsJSON, Field: "$", Value: clip(err.Error())}
+	return fe
+}
+
+// Members that read themselves.
+var (
+	dateMembers    = []string{"birth_date", "expires", "request_date"}
+	instantMembers = []string{"on", "on_chosen"}
+	triMembers     = []string{
+		"aire", "alive", "cf_validated", "has_minor_children", "other_parent_assent", "delegate", "birth_act_transcribed",
+		"open_request_elsewhere", "office_is_aire_comune", "post_competent", "italian_address", "foreign_address_equals_register",
+	}
+)
+
+// badMember finds the first date, instant or truth value that cannot be read.
+func badMember(path string, doc map[string]any) (at, code, value string) {
+	for _, name := range sortedKeys(doc) {
+		v := doc[name]
+		if m, ok := v.(map[string]any); ok {
+			if at, code, value = badMember(path+name+".", m); at != "" {
+				return at, code, value
+			}
+			continue
+		}
+		text, isText := v.(string)
+		switch {
+		case v == nil:
+		case oneOf(name, dateMembers...):
+			if _, err := ParseDate(text); err != nil && (!isText || text != "") {
+				return path + name, CodeFactsDate, fmt.Sprint(v)
+			}
+		case oneOf(name, instantMembers...):
+			if _, err := time.Parse(time.RFC3339, text); err != nil {
+				return path + name, CodeFactsDate, fmt.Sprint(v)
+			}
+		case oneOf(name, triMembers...):
+			if _, isBool := v.(bool); !isBool {
+				return path + name, CodeFactsValue, fmt.Sprint(v)
+			}
+		}
+	}
+	return "", "", ""
 }
 
 // checkMembers refuses a member written twice or in another case: encoding/json
