@@ -17,17 +17,22 @@ type Client struct {
 	Revoked bool
 }
 
-// PutClient stores a client, or its new keys. A revoked one stays revoked, and
-// an id never moves to another office (Conflict "client_office").
+// PutClient stores a client, or its new keys, or (Revoked) takes its access
+// away. A revoked one stays revoked, and an id never moves to another office
+// (Conflict "client_office"). Durable on return.
 func (s *Store) PutClient(ctx context.Context, c Client) error {
 	if c.ID == "" || c.Office.IsZero() || !json.Valid(c.JWKS) {
 		return &gateway.Error{Kind: gateway.Invalid, Code: "client_invalid", Err: errors.New("id, office and key set are needed")}
 	}
-	now := micros(s.now())
+	now, revoked := micros(s.now()), int64(0)
+	if c.Revoked {
+		revoked = now
+	}
 	return s.write(ctx, func(t *tx) error {
-		n, err := t.exec(`INSERT INTO clients (id, office_id, jwks, created_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (id) DO UPDATE SET jwks = excluded.jwks WHERE clients.office_id = excluded.office_id`,
-			c.ID, c.Office.ID(), string(c.JWKS), now)
+		n, err := t.exec(`INSERT INTO clients (id, office_id, jwks, created_at, revoked_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (id) DO UPDATE SET jwks = excluded.jwks,
+	revoked_at = CASE WHEN clients.revoked_at = 0 THEN excluded.revoked_at ELSE clients.revoked_at END
+WHERE clients.office_id = excluded.office_id`, c.ID, c.Office.ID(), string(c.JWKS), now, revoked)
 		if err != nil {
 			return err
 		}

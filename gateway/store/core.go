@@ -13,6 +13,21 @@ const (
 	sqlSaveCoreEvent = `INSERT INTO core_events (order_key, seq, event_id, request_id, office_id, nun, type, at, details, received_at)
 VALUES ($1, $2, $3, $4, COALESCE((SELECT office_id FROM requests WHERE id = $4), ''), $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING`
 	sqlSetMeta = `INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+	sqlPending = `WITH pending AS (
+	SELECT order_key, MIN(request_id) AS request_id, MIN(received_at) AS received, MIN(seq) AS first
+	FROM core_events WHERE status = 'pending' GROUP BY order_key
+), orders AS (
+	SELECT p.order_key, p.received, CASE WHEN
+		p.first = 1 + (SELECT COALESCE(MAX(a.seq), 0) FROM core_events a WHERE a.order_key = p.order_key AND a.status = 'applied')
+		AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = p.request_id AND r.state = 'signed')
+		THEN 0 ELSE 1 END AS waits
+	FROM pending p ORDER BY waits, p.received, p.order_key LIMIT $1
+)
+SELECT e.event_id, e.order_key, e.seq, e.nun, e.type, e.at, e.details
+FROM orders o JOIN core_events e ON e.order_key = o.order_key AND e.status = 'pending'
+ORDER BY o.waits, o.received, o.order_key, e.seq`
+	sqlWipeBefore = `UPDATE halves SET private = NULL, key_id = '', wiped_at = $2
+WHERE wiped_at = 0 AND ((printed_at <> 0 AND printed_at < $1) OR (printed_at = 0 AND stored_at < $1))`
 )
 
 // requestOf answers the request of an order key: request id, dot, generation.
@@ -66,19 +81,7 @@ func (s *Store) FeedCursor(ctx context.Context) (string, error) {
 // (signed) for the core's receipt, so that the waiting ones never starve the
 // others; then the oldest first.
 func (s *Store) PendingCoreEvents(ctx context.Context, n int) ([][]gateway.CoreEvent, error) {
-	rows, err := s.query(ctx, `WITH pending AS (
-	SELECT order_key, MIN(request_id) AS request_id, MIN(received_at) AS received, MIN(seq) AS first
-	FROM core_events WHERE status = 'pending' GROUP BY order_key
-), orders AS (
-	SELECT p.order_key, p.received, CASE WHEN
-		p.first = 1 + (SELECT COALESCE(MAX(a.seq), 0) FROM core_events a WHERE a.order_key = p.order_key AND a.status = 'applied')
-		AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = p.request_id AND r.state = 'signed')
-		THEN 0 ELSE 1 END AS waits
-	FROM pending p ORDER BY waits, p.received, p.order_key LIMIT $1
-)
-SELECT e.event_id, e.order_key, e.seq, e.nun, e.type, e.at, e.details
-FROM orders o JOIN core_events e ON e.order_key = o.order_key AND e.status = 'pending'
-ORDER BY o.waits, o.received, o.order_key, e.seq`, n)
+	rows, err := s.query(ctx, sqlPending, n)
 	if err != nil {
 		return nil, translate("read core events", err)
 	}
@@ -184,8 +187,7 @@ func (s *Store) WipeHalves(ctx context.Context, before time.Time) (int, error) {
 	now := micros(s.now())
 	err := s.write(ctx, func(t *tx) error {
 		var err error
-		wiped, err = t.exec(`UPDATE halves SET private = NULL, key_id = '', wiped_at = $2
-WHERE wiped_at = 0 AND ((printed_at <> 0 AND printed_at < $1) OR (printed_at = 0 AND stored_at < $1))`, micros(before), now)
+		wiped, err = t.exec(sqlWipeBefore, micros(before), now)
 		return err
 	})
 	if err != nil {

@@ -229,7 +229,7 @@ func (v sight) where(n int) (condition string, arg any, ok bool) {
 	case v.system:
 		return fmt.Sprintf("$%d = ''", n), "", true
 	case v.person != "":
-		return fmt.Sprintf("EXISTS (SELECT 1 FROM request_persons p WHERE p.person_digest = $%d AND p.request_id = r.id)", n), v.person, true
+		return fmt.Sprintf("r.id IN (SELECT p.request_id FROM request_persons p WHERE p.person_digest = $%d)", n), v.person, true
 	case v.office != "":
 		return fmt.Sprintf("r.office_id = $%d", n), v.office, true
 	}
@@ -547,12 +547,15 @@ func (s *Store) Find(ctx context.Context, scope gateway.Scope, q gateway.Criteri
 	return s.find(ctx, s.sight(scope), q)
 }
 
-func (s *Store) find(ctx context.Context, v sight, q gateway.Criteria) ([]gateway.Row, error) {
+// findQuery answers the query of a list and its arguments. ok is false when
+// nothing can be found.
+func (s *Store) findQuery(v sight, q gateway.Criteria) (text string, args []any, ok bool) {
 	condition, arg, ok := v.where(1)
 	if !ok {
-		return nil, nil
+		return "", nil, false
 	}
-	args := []any{arg}
+	args = []any{arg}
+	from := "requests r"
 	where := []string{condition}
 	and := func(condition string, arg any) {
 		args = append(args, arg)
@@ -562,12 +565,15 @@ func (s *Store) find(ctx context.Context, v sight, q gateway.Criteria) ([]gatewa
 		and("r.id = ?", number)
 	}
 	if q.FiscalCode != "" {
-		and("EXISTS (SELECT 1 FROM request_persons f WHERE f.person_digest = ? AND f.request_id = r.id)", s.keys.person(q.FiscalCode))
+		// CROSS JOIN makes SQLite begin with the person's few requests rather than
+		// with all of the office's; PostgreSQL reads it as any join.
+		from = "request_persons f CROSS JOIN requests r"
+		and("f.person_digest = ? AND r.id = f.request_id", s.keys.person(q.FiscalCode))
 	}
 	if q.Surname != "" {
 		digest := s.keys.surname(q.Surname)
 		if digest == "" {
-			return nil, nil // nothing but punctuation: nobody's surname
+			return "", nil, false // nothing but punctuation: nobody's surname
 		}
 		and("r.surname_digest = ? AND r.surname_digest <> ''", digest)
 	}
@@ -580,7 +586,7 @@ func (s *Store) find(ctx context.Context, v sight, q gateway.Criteria) ([]gatewa
 		where = append(where, "r.state IN ("+strings.Join(marks, ", ")+")")
 	}
 	if q.Marked != "" {
-		and("r.mark_kind = ?", string(q.Marked))
+		and("r.mark_kind = ? AND r.mark_kind <> ''", string(q.Marked))
 	}
 	if q.After != "" {
 		// The row of the page before must be seen too, else its place in time
@@ -595,9 +601,17 @@ func (s *Store) find(ctx context.Context, v sight, q gateway.Criteria) ([]gatewa
 		limit = 50
 	}
 	args = append(args, min(limit, 500))
-	rows, err := s.reader.QueryContext(ctx, `SELECT r.id, r.state, r.office_id, r.created_at, r.updated_at,
+	return `SELECT r.id, r.state, r.office_id, r.created_at, r.updated_at,
 	r.mark_kind, r.mark_code, r.mark_due, r.mark_tries, r.mark_detail
-FROM requests r WHERE `+strings.Join(where, " AND ")+` ORDER BY r.created_at DESC, r.id DESC LIMIT $`+strconv.Itoa(len(args)), args...)
+FROM ` + from + ` WHERE ` + strings.Join(where, " AND ") + ` ORDER BY r.created_at DESC, r.id DESC LIMIT $` + strconv.Itoa(len(args)), args, true
+}
+
+func (s *Store) find(ctx context.Context, v sight, q gateway.Criteria) ([]gateway.Row, error) {
+	text, args, ok := s.findQuery(v, q)
+	if !ok {
+		return nil, nil
+	}
+	rows, err := s.reader.QueryContext(ctx, text, args...)
 	if err != nil {
 		return nil, translate("find requests", err)
 	}

@@ -123,6 +123,18 @@ func TestAClientIsBoundToItsOfficeAndRevokedForGood(t *testing.T) {
 	if err != nil || !got.Revoked {
 		t.Fatalf("new keys un-revoked it: %+v %v", got, err)
 	}
+	configured := store.Client{ID: "c3", Office: castello, JWKS: []byte(`{}`)}
+	for _, revoked := range []bool{false, true, false} {
+		configured.Revoked = revoked
+		err = s.PutClient(t.Context(), configured)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err = s.Client(t.Context(), "c3")
+	if err != nil || !got.Revoked {
+		t.Fatalf("the configuration's word did not stay: %+v %v", got, err)
+	}
 	wantCode(t, s.RevokeClient(t.Context(), "absent"), gateway.NotFound, "not_found")
 }
 

@@ -51,7 +51,7 @@ RETURNING id, request_id, order_key, kind, act_key, key_id, private, actor, due,
 func dsn(path, more string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() +
 		"?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=secure_delete(1)" +
-		"&_pragma=synchronous(FULL)&_pragma=cache_size(-16384)&_pragma=temp_store(MEMORY)" + more
+		"&_pragma=synchronous(FULL)&_pragma=temp_store(MEMORY)" + more
 }
 
 // lockFile takes the advisory lock that makes this process the only writer. It
@@ -84,7 +84,7 @@ func (s *Store) openWriter(ctx context.Context, o Options) error {
 	if err != nil {
 		return translate("open database", err)
 	}
-	db, err := sql.Open("sqlite", dsn(s.path, "&_pragma=journal_mode(WAL)&_txlock=immediate"))
+	db, err := sql.Open("sqlite", dsn(s.path, "&_pragma=journal_mode(WAL)&_pragma=cache_size(-16384)&_txlock=immediate"))
 	if err != nil {
 		return translate("open database", err)
 	}
@@ -198,7 +198,7 @@ func schemaError(have, want int64) error {
 
 // openReader opens a pool that cannot write, beside whoever writes.
 func openReader(path string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", dsn(path, "&mode=ro"))
+	db, err := sql.Open("sqlite", dsn(path, "&mode=ro&_pragma=cache_size(-4096)"))
 	if err != nil {
 		return nil, err
 	}

@@ -77,10 +77,22 @@ func (s *Store) ReleaseWork(ctx context.Context, task gateway.Task, due time.Tim
 	})
 }
 
+const (
+	sqlCountStates = `SELECT state, COUNT(*) FROM requests GROUP BY state`
+	sqlCountWork   = `SELECT
+	(SELECT COUNT(*) FROM requests WHERE work_step <> '' AND work_due <= $1 AND mark_kind <> 'parked'),
+	(SELECT COALESCE(MIN(work_due), 0) FROM requests WHERE work_step <> '' AND work_due <= $1 AND mark_kind <> 'parked'),
+	(SELECT COUNT(*) FROM outbox WHERE status = 'open' AND due <= $1),
+	(SELECT COALESCE(MIN(due), 0) FROM outbox WHERE status = 'open' AND due <= $1),
+	(SELECT COUNT(*) FROM requests WHERE mark_kind = 'waiting' AND mark_kind <> ''),
+	(SELECT COUNT(*) FROM requests WHERE mark_kind = 'parked' AND mark_kind <> ''),
+	(SELECT COUNT(*) FROM audit_entries WHERE id > (SELECT COALESCE(MAX(last_id), 0) FROM audit_blocks))`
+)
+
 // Counts implements gateway.Store.
 func (s *Store) Counts(ctx context.Context, now time.Time) (gateway.Counts, error) {
 	c := gateway.Counts{ByState: map[gateway.State]int{}}
-	rows, err := s.query(ctx, `SELECT state, COUNT(*) FROM requests GROUP BY state`)
+	rows, err := s.query(ctx, sqlCountStates)
 	if err != nil {
 		return gateway.Counts{}, translate("count requests", err)
 	}
@@ -100,14 +112,7 @@ func (s *Store) Counts(ctx context.Context, now time.Time) (gateway.Counts, erro
 	}
 	var work, outbox int
 	var oldestWork, oldestOutbox int64
-	_, err = s.get(ctx, `SELECT
-	(SELECT COUNT(*) FROM requests WHERE work_step <> '' AND work_due <= $1 AND mark_kind <> 'parked'),
-	(SELECT COALESCE(MIN(work_due), 0) FROM requests WHERE work_step <> '' AND work_due <= $1 AND mark_kind <> 'parked'),
-	(SELECT COUNT(*) FROM outbox WHERE status = 'open' AND due <= $1),
-	(SELECT COALESCE(MIN(due), 0) FROM outbox WHERE status = 'open' AND due <= $1),
-	(SELECT COUNT(*) FROM requests WHERE mark_kind = 'waiting'),
-	(SELECT COUNT(*) FROM requests WHERE mark_kind = 'parked'),
-	(SELECT COUNT(*) FROM audit_entries WHERE id > (SELECT COALESCE(MAX(last_id), 0) FROM audit_blocks))`,
+	_, err = s.get(ctx, sqlCountWork,
 		[]any{micros(now)}, &work, &oldestWork, &outbox, &oldestOutbox, &c.Waiting, &c.Parked, &c.Unsealed)
 	if err != nil {
 		return gateway.Counts{}, translate("count work", err)

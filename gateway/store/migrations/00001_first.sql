@@ -50,9 +50,9 @@ CREATE UNIQUE INDEX requests_open_person ON requests (applicant_digest) WHERE st
     'on_hold_post', 'at_comune', 'at_consulate', 'returned', 'reshipped');
 -- state is in the index of the offices' lists, so that counting needs no rows.
 CREATE INDEX requests_office ON requests (office_id, created_at, id, state);
-CREATE INDEX requests_surname ON requests (surname_digest) WHERE surname_digest <> '';
+CREATE INDEX requests_surname ON requests (office_id, surname_digest, created_at, id) WHERE surname_digest <> '';
 CREATE INDEX requests_work ON requests (work_due, id) WHERE work_step <> '';
-CREATE INDEX requests_mark ON requests (mark_kind, created_at, id) WHERE mark_kind <> '';
+CREATE INDEX requests_mark ON requests (office_id, mark_kind, created_at, id) WHERE mark_kind <> '';
 
 -- request_persons: who may see a request as a citizen (applicant, parents).
 CREATE TABLE request_persons (
@@ -111,7 +111,7 @@ CREATE TABLE outbox (
     CHECK ((status = 'settled') = (settled_at <> 0))
 );
 CREATE UNIQUE INDEX outbox_act ON outbox (kind, act_key);
-CREATE INDEX outbox_order ON outbox (request_id, id) WHERE status <> 'settled';
+CREATE INDEX outbox_order ON outbox (request_id, id);
 CREATE INDEX outbox_due ON outbox (due, id) WHERE status = 'open';
 
 -- core_events: the core's word, verified and kept before it is applied.
