@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"modernc.org/sqlite"
@@ -146,4 +148,27 @@ func HashFile(t testing.TB, path string) (string, int64) {
 		t.Fatal(err)
 	}
 	return digest, size
+}
+
+// Block holds the writer until release is called.
+func (s *Store) Block(t testing.TB) (release func()) {
+	t.Helper()
+	begun, free := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	go func() {
+		_ = s.write(context.Background(), func(*tx) error {
+			once.Do(func() { close(begun) })
+			<-free
+			return nil
+		})
+	}()
+	<-begun
+	return func() { close(free) }
+}
+
+// WaitForQueue waits until n writes stand in the queue.
+func (s *Store) WaitForQueue(n int) {
+	for len(s.writer.jobs) < n {
+		runtime.Gosched()
+	}
 }

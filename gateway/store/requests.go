@@ -607,6 +607,10 @@ FROM ` + from + ` WHERE ` + strings.Join(where, " AND ") + ` ORDER BY r.created_
 }
 
 func (s *Store) find(ctx context.Context, v sight, q gateway.Criteria) ([]gateway.Row, error) {
+	err := s.alive()
+	if err != nil {
+		return nil, err
+	}
 	text, args, ok := s.findQuery(v, q)
 	if !ok {
 		return nil, nil

@@ -88,6 +88,10 @@ func TestASecondWriterOnOneFileIsRefused(t *testing.T) {
 	}
 	_, _, err = s.Create(t.Context(), request(1, `{}`))
 	wantCode(t, err, gateway.Unavailable, "store_closed")
+	_, _, err = s.Load(t.Context(), scopeOf(castello), "R26-000000")
+	wantCode(t, err, gateway.Unavailable, "store_closed")
+	_, err = s.Find(t.Context(), scopeOf(castello), gateway.Criteria{})
+	wantCode(t, err, gateway.Unavailable, "store_closed")
 	open(t, h.options(atNoon))
 }
 
@@ -297,6 +301,75 @@ func TestAFullQueueIsUnavailableAndLosesNothingAcknowledged(t *testing.T) {
 	c, err := s.Counts(t.Context(), noon)
 	if err != nil || c.ByState[gateway.StateSubmitted] != good || good+busy != callers {
 		t.Fatalf("%d good, %d busy, %+v %v", good, busy, c, err)
+	}
+}
+
+func TestACallerWhoGivesUpInTheQueueLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := open(t, newHome(t).options(atNoon))
+	release := s.Block(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		_, _, err := s.Create(ctx, request(1, `{}`))
+		gone <- err
+	}()
+	s.WaitForQueue(1)
+	cancel()
+	wantCode(t, <-gone, gateway.Unavailable, "cancelled")
+	release()
+	fill(t, s, 2, 3) // the writer has passed the place where the other stood
+	_, err := s.LoadAll(t.Context(), "R26-000001")
+	wantCode(t, err, gateway.NotFound, "not_found")
+}
+
+func TestALostCallerDoesNotTakeTheOthersWithIt(t *testing.T) {
+	t.Parallel()
+	s := open(t, newHome(t).options(atNoon))
+	release := s.Block(t)
+	good, bad := make(chan error, 2), make(chan error, 1)
+	for _, n := range []int{1, 2} {
+		go func() {
+			_, _, err := s.Create(t.Context(), request(n, `{}`))
+			good <- err
+		}()
+	}
+	go func() {
+		bad <- s.Write(t.Context(), `INSERT INTO meta (name, value) VALUES ('half', '')`, `INSERT INTO meta (name, value) VALUES ('half', NULL)`)
+	}()
+	s.WaitForQueue(3) // one batch
+	release()
+	for range 2 {
+		err := <-good
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-bad; err == nil || gateway.KindOf(err) != gateway.Internal {
+		t.Errorf("a bad row: %v", err)
+	}
+	if all := s.Contents(t); strings.Contains(all, "name=half") || !strings.Contains(all, "requests id=R26-000002") {
+		t.Error(all)
+	}
+}
+
+func TestTheOverviewNamesRelayedOrders(t *testing.T) {
+	t.Parallel()
+	s := open(t, newHome(t).options(atNoon))
+	fill(t, s, 0, 2)
+	err := s.Commit(t.Context(), gateway.Change{
+		ID: "R26-000001", Version: 1, State: gateway.StateSubmitted, To: gateway.StateRelayed, Office: castello,
+		Events: []gateway.Event{{Seq: 2, Type: gateway.EventRelayed, To: gateway.StateRelayed, At: noon, Data: json.RawMessage(`{"key":"R26-000001.1"}`)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Overview(t.Context())
+	if err != nil || len(all) != 2 || len(all["R26-000000"].Relayed) != 0 {
+		t.Fatalf("%v %v", all, err)
+	}
+	if o := all["R26-000001"]; o.State != gateway.StateRelayed || len(o.Relayed) != 1 || o.Relayed[0] != "R26-000001.1" {
+		t.Fatalf("%+v", o)
 	}
 }
 

@@ -248,16 +248,30 @@ func (s *Store) checkMeta(ctx context.Context, environment string) error {
 	return nil
 }
 
+// alive is the error of a store that was closed, nil before.
+func (s *Store) alive() error {
+	select {
+	case <-s.stop:
+		return gateway.NewError(gateway.Unavailable, "store_closed")
+	default:
+		return nil
+	}
+}
+
 // stmt answers a statement prepared once on the reader pool. text must be one
 // of our constants, so that the cache stays small.
 func (s *Store) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
+	err := s.alive()
+	if err != nil {
+		return nil, err
+	}
 	s.reads.RLock()
 	q := s.queries[text]
 	s.reads.RUnlock()
 	if q != nil {
 		return q, nil
 	}
-	q, err := s.reader.PrepareContext(ctx, text)
+	q, err = s.reader.PrepareContext(ctx, text)
 	if err != nil {
 		return nil, err
 	}
