@@ -5,9 +5,13 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
+	"unicode"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/text/unicode/norm"
 
 	"airegw/anpr"
 	"airegw/gateway"
@@ -107,8 +111,7 @@ func (s *Server) findOffices(q string, channel policies.Channel) []officeChoice 
 		return nil
 	}
 	if channel != policies.ChannelPost {
-		current, _ := anpr.FindComuni(q)
-		for _, k := range current[:min(len(current), most)] {
+		for _, k := range comuniLike(q, most) {
 			out = append(out, officeChoice{gateway.Office{Kind: gateway.OfficeComune, Code: k.ISTAT}.ID(), k.Name, k.ProvinceCode})
 		}
 	}
@@ -124,6 +127,62 @@ func (s *Server) findOffices(q string, channel policies.Channel) []officeChoice 
 		}
 	}
 	return out
+}
+
+// foldedComuni are the comuni of today by their name in plain letters, for a
+// search while somebody is still typing; package anpr finds whole names.
+var foldedComuni = sync.OnceValue(func() []foldedComune {
+	all := anpr.Comuni()
+	out := make([]foldedComune, 0, len(all))
+	for _, k := range all {
+		out = append(out, foldedComune{fold(k.Name + " " + k.AltName), k})
+	}
+	return out
+})
+
+type foldedComune struct {
+	name   string
+	comune anpr.Comune
+}
+
+// fold answers lower-case letters and digits, without accents and marks.
+func fold(s string) string {
+	var b strings.Builder
+	for _, r := range norm.NFD.String(strings.ToLower(s)) {
+		switch {
+		case unicode.Is(unicode.Mn, r):
+		case unicode.IsLetter(r), unicode.IsDigit(r):
+			b.WriteRune(r)
+		default:
+			b.WriteByte(' ')
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
+}
+
+// comuniLike answers at most n comuni: those that are meant by a whole name or
+// a code, then those whose name begins with the text, then those with a word
+// that does.
+func comuniLike(q string, n int) []anpr.Comune {
+	found, _ := anpr.FindComuni(q)
+	folded := fold(q)
+	if folded == "" {
+		return found[:min(len(found), n)]
+	}
+	for _, within := range []func(string) bool{
+		func(name string) bool { return strings.HasPrefix(name, folded) },
+		func(name string) bool { return strings.Contains(" "+name, " "+folded) },
+	} {
+		for _, k := range foldedComuni() {
+			if len(found) >= n {
+				return found[:n]
+			}
+			if within(k.name) && !slices.ContainsFunc(found, func(f anpr.Comune) bool { return f.ISTAT == k.comune.ISTAT }) {
+				found = append(found, k.comune)
+			}
+		}
+	}
+	return found[:min(len(found), n)]
 }
 
 // pageOffices is GET /lookup/offices: suggestions while somebody types.
@@ -411,6 +470,11 @@ func (s *Server) readInput(ev *event, f url.Values) (gateway.Input, []gateway.Pr
 	if in.Office == "" && get("office_name") != "" {
 		if o, ok := gateway.ParseOffice(get("office_name")); ok {
 			in.Office = o.ID()
+			return in, nil
+		}
+		// One whole name is enough; a part of a name is a question back.
+		if whole, _ := anpr.FindComuni(get("office_name")); len(whole) == 1 {
+			in.Office = gateway.Office{Kind: gateway.OfficeComune, Code: whole[0].ISTAT}.ID()
 			return in, nil
 		}
 		found := s.findOffices(get("office_name"), in.Channel)

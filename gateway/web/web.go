@@ -140,8 +140,9 @@ func New(opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.operators = newDoor(opt.Sessions, "airegw_operator", s.secure, 8*time.Hour, 30*time.Minute)
-	s.citizens = newDoor(opt.Sessions, "airegw_citizen", s.secure, time.Hour, 20*time.Minute)
+	sessions := ownTime{opt.Sessions, opt.Clock}
+	s.operators = newDoor(sessions, "airegw_operator", s.secure, 8*time.Hour, 30*time.Minute)
+	s.citizens = newDoor(sessions, "airegw_citizen", s.secure, time.Hour, 20*time.Minute)
 	s.bearer = newBearerCache()
 	s.limits = newLimiters(opt.Limits)
 

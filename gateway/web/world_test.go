@@ -115,23 +115,7 @@ func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for id, put := range map[string]struct {
-		office gateway.Office
-		key    *jose.Key
-	}{clientID: {castello, &w.client}, otherClientID: {torino, &w.other}} {
-		*put.key, err = jose.GenerateKey(jose.ES256)
-		if err != nil {
-			t.Fatal(err)
-		}
-		jwks, err := json.Marshal(jose.NewKeySet(put.key.Public()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = w.store.PutClient(context.Background(), store.Client{ID: id, Office: put.office, JWKS: jwks})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.client, w.other = w.newClient(clientID), w.newClient(otherClientID)
 	srv := httptest.NewUnstartedServer(nil)
 	w.url = "http://" + srv.Listener.Addr().String()
 	opt := web.Options{
@@ -150,6 +134,29 @@ func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return w
+}
+
+// newClient registers a machine client: of Torino for the other one, else of
+// Città di Castello.
+func (w *world) newClient(id string) jose.Key {
+	w.t.Helper()
+	key, err := jose.GenerateKey(jose.ES256)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	jwks, err := json.Marshal(jose.NewKeySet(key.Public()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	office := castello
+	if id == otherClientID {
+		office = torino
+	}
+	err = w.store.PutClient(context.Background(), store.Client{ID: id, Office: office, JWKS: jwks})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return key
 }
 
 type clients struct{ s *store.Store }
@@ -236,6 +243,12 @@ func (r *register) Check(_ context.Context, q anpr.Query) (anpr.Record, error) {
 	return anpr.Record{Version: 1, AskedFor: q.FiscalCode, Findings: []anpr.Finding{{Code: anpr.FindingNotFound}}}, nil
 }
 
+func (r *register) set(down bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.down = down
+}
+
 // core accepts everything once per key.
 type core struct {
 	mu     sync.Mutex
@@ -263,7 +276,9 @@ func (c *core) Prepare(_ context.Context, key string, _ json.RawMessage) (gatewa
 	return gateway.Prepared{NUN: o.nun, Digest: "d", Halves: gateway.Halves{PIN: "1234", PUK: "5678"}}, nil
 }
 
-func (c *core) ConfirmForms(context.Context, gateway.Order, time.Time, gateway.Actor) error { return nil }
+func (c *core) ConfirmForms(context.Context, gateway.Order, time.Time, gateway.Actor) error {
+	return nil
+}
 
 func (c *core) ComposeSubmission(r *gateway.Request, _ gateway.Actor) (json.RawMessage, error) {
 	return json.Marshal(map[string]string{"request": r.ID})
@@ -427,7 +442,7 @@ func (b *browser) json(path, body string) reply {
 
 // input is a good RequestInput for a person at the comune of Città di Castello.
 func input(cf, option string) string {
-	return `{"channel":"comune","office":"054013","reason":"first_issue","applicant":{"fiscal_code":"` + cf +
+	return `{"key":"test-` + rand.Text() + `","channel":"comune","office":"054013","reason":"first_issue","applicant":{"fiscal_code":"` + cf +
 		`"},"delivery":{"option":"` + option + `"},"contacts":{"email":"someone@example.org"}}`
 }
 
@@ -489,4 +504,17 @@ func (w *world) event(number string, seq int, kind string, details gateway.CoreD
 		w.t.Fatalf("event %s: %d %s", kind, rec.Code, rec.Body)
 	}
 	w.work()
+}
+
+// trackerCode answers the live code of a request of Castello.
+func (w *world) trackerCode(number string) string {
+	w.t.Helper()
+	var r struct {
+		Code string `json:"tracker_code"`
+	}
+	a := w.machine(clientID, w.client).get("/api/v1/requests/" + number)
+	if err := json.Unmarshal([]byte(a.body), &r); err != nil || r.Code == "" {
+		w.t.Fatalf("%d %s", a.status, a.body)
+	}
+	return r.Code
 }
