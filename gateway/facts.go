@@ -91,6 +91,11 @@ func (r *Request) disagreements(c *Checked) []Finding {
 		if minor && len(r.Input.Parents) == 0 {
 			out = append(out, Finding{Code: "parents_missing", Field: "/parents", Who: "citizen", Refuses: true})
 		}
+		if !minor && len(r.Input.Parents) > 0 {
+			// The code left the century open; the register says an adult, about
+			// whom nobody else may ask.
+			out = append(out, Finding{Code: "parents_not_needed", Field: "/parents", Who: "citizen", Refuses: true})
+		}
 	}
 	return out
 }

@@ -89,6 +89,9 @@ func walk(dec *json.Decoder, t reflect.Type, at string, depth int, problems *[]P
 	if depth == 0 && tok != json.Delim('{') {
 		return Problem{Field: "", Code: "not_one_object"}
 	}
+	if tok != nil && !fits(tok, t) {
+		*problems = append(*problems, Problem{Field: at, Code: "wrong_type"})
+	}
 	switch tok {
 	case json.Delim('{'):
 		fields := members(t)
@@ -140,10 +143,35 @@ func walk(dec *json.Decoder, t reflect.Type, at string, depth int, problems *[]P
 	return nil
 }
 
+// fits says whether a value that begins with this token can be of a type of
+// ours; encoding/json would not say at which place of a list it is wrong. What
+// is left to a type's own reading fits here.
+func fits(tok json.Token, t reflect.Type) bool {
+	if t == nil || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+		return true
+	}
+	var ok bool
+	switch t.Kind() {
+	case reflect.String:
+		_, ok = tok.(string)
+	case reflect.Bool:
+		_, ok = tok.(bool)
+	case reflect.Int, reflect.Int64, reflect.Float64:
+		_, ok = tok.(json.Number)
+	case reflect.Struct, reflect.Map:
+		ok = tok == json.Delim('{')
+	case reflect.Slice:
+		ok = tok == json.Delim('[') || t.Elem().Kind() == reflect.Uint8
+	default:
+		ok = true
+	}
+	return ok
+}
+
 // members answers the JSON members of a struct type; nil when t is not one, so
 // that whatever stands there is left to the type check.
 func members(t reflect.Type) map[string]reflect.Type {
-	if t == nil || t.Kind() != reflect.Struct || t.Implements(reflect.TypeFor[json.Unmarshaler]()) {
+	if t == nil || t.Kind() != reflect.Struct || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		return nil
 	}
 	fields := make(map[string]reflect.Type, t.NumField())

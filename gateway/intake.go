@@ -251,10 +251,11 @@ func checkPerson(at string, a Applicant, now time.Time, bad report) (birth polic
 		// A card needs the final code, validated (B.1.4).
 		bad(at+"/fiscal_code", "cf_provisional")
 	}
-	for field, name := range map[string]string{"surname": a.Surname, "given_name": a.GivenName} {
-		if name != "" && !nameShape.MatchString(name) {
-			bad(at+"/"+field, "name_shape")
-		}
+	if a.Surname != "" && !nameShape.MatchString(a.Surname) {
+		bad(at+"/surname", "name_shape")
+	}
+	if a.GivenName != "" && !nameShape.MatchString(a.GivenName) {
+		bad(at+"/given_name", "name_shape")
 	}
 	var candidates []policies.Date
 	if err == nil {
@@ -318,7 +319,10 @@ func checkParents(in *Input, birth policies.Date, now time.Time, bad report) {
 	if minor && len(in.Parents) == 0 {
 		bad("/parents", "parents_missing")
 	}
-	if !minor && len(in.Parents) > 0 && in.Applicant.BirthDate != "" {
+	// birth is the youngest the code may mean: an adult for certain. Whoever is
+	// named as a parent sees the request, so naming one here would show an
+	// adult's record to anybody.
+	if !minor && len(in.Parents) > 0 {
 		bad("/parents", "parents_not_needed")
 	}
 }
