@@ -821,6 +821,13 @@ func (d Desk) Reopen(ctx context.Context, number string) error {
 	})
 }
 
+// Decision answers what the rules say of a request today, with everything known
+// of it by now. It stores nothing: the decision of record is made when an order
+// opens.
+func (d Desk) Decision(r *Request) policies.Decision {
+	return d.g.rules.Decide(factsOf(r, d.g.clock.Now()))
+}
+
 // NextAct is one act of the counter's checklist.
 type NextAct struct {
 	Act      string `json:"act"`

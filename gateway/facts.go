@@ -187,6 +187,7 @@ func factsOf(r *Request, on time.Time) policies.Facts {
 	if r.Channel == policies.ChannelComune {
 		f.RequestingComune, f.PickupComune = r.Office.Code, r.Office.Code
 	}
+	f.Changed = r.Input.Changed
 	counterFacts(r, &f)
 	return f
 }
@@ -253,7 +254,8 @@ func previousCard(c PreviousCard, reason policies.Reason) policies.Card {
 func counterFacts(r *Request, f *policies.Facts) {
 	c := r.Counter
 	if c.Documents != nil {
-		f.Evidence = append(f.Evidence, c.Documents.Evidence...)
+		// An empty list says that nothing was shown; nil, that nobody asked yet.
+		f.Evidence = append([]string{}, c.Documents.Evidence...)
 	}
 	if c.Declaration != nil {
 		f.Expatriation = policies.ExpatriationNotDeclared

@@ -38,10 +38,11 @@ type Ack struct {
 }
 
 var (
-	keyShape    = regexp.MustCompile(`^[A-Za-z0-9._:-]{8,100}$`)
-	nameShape   = regexp.MustCompile(`^[\p{L}\p{M}' .’-]{1,80}$`)
-	cardShape   = regexp.MustCompile(`^[A-Z0-9 ]{1,20}$`)
-	reportShape = regexp.MustCompile(`^[^\p{C}]{1,120}$`)
+	keyShape     = regexp.MustCompile(`^[A-Za-z0-9._:-]{8,100}$`)
+	nameShape    = regexp.MustCompile(`^[\p{L}\p{M}' .’-]{1,80}$`)
+	cardShape    = regexp.MustCompile(`^[A-Z0-9 ]{1,20}$`)
+	changedShape = regexp.MustCompile(`^[a-z_]{2,40}$`)
+	reportShape  = regexp.MustCompile(`^[^\p{C}]{1,120}$`)
 )
 
 // Submit takes a request: it validates everything that needs nobody else,
@@ -406,6 +407,14 @@ func checkContacts(in *Input, bad report) {
 }
 
 func checkPapers(in Input, now time.Time, bad report) {
+	if len(in.Changed) > 10 {
+		bad("/changed", "too_many_items")
+	}
+	for i, c := range in.Changed {
+		if !changedShape.MatchString(c) {
+			bad(fmt.Sprintf("/changed/%d", i), "changed_unknown")
+		}
+	}
 	if c := in.PreviousCard; c != nil {
 		if c.Kind != "paper" && c.Kind != "electronic" {
 			bad("/previous_card/kind", "card_kind_unknown")

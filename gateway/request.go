@@ -23,7 +23,8 @@ type Input struct {
 	Delivery     DeliveryChoice   `json:"delivery"`
 	Contacts     Contacts         `json:"contacts"`
 	PreviousCard *PreviousCard    `json:"previous_card,omitempty"`
-	Report       *Report          `json:"report,omitempty"` // of theft or loss
+	Report       *Report          `json:"report,omitempty"`  // of theft or loss
+	Changed      []string         `json:"changed,omitempty"` // which data changed, of reason changed_data: name, surname, birth, sex, citizenship
 }
 
 // Applicant is the person the card is for. Only the fiscal code is needed: the
