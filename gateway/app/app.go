@@ -317,9 +317,10 @@ func (a *App) newRegister(c Config, o Options) (*anpr.Client, error) {
 	if err != nil {
 		return nil, &FieldError{"register.key_file", err.Error()}
 	}
-	// One way out for the voucher, one per service: a breaker each.
+	// One way out for the voucher, one per service: a breaker each. Two tries
+	// only: failed calls count against the register's quota (§1.8).
 	out := func(peer string) (*outbound.Client, error) {
-		client, err := newOutbound(c, c.Register.Peer, peer, o, a.log)
+		client, err := newOutbound(c, c.Register.Peer, peer, 2, o, a.log)
 		if err != nil {
 			return nil, fmt.Errorf("register: %w", err)
 		}
@@ -372,7 +373,7 @@ func postServes(post, stateISTAT string) (serves, known bool) {
 }
 
 // newOutbound makes one way out with the house's bounds.
-func newOutbound(c Config, p Peer, name string, o Options, log *slog.Logger) (*outbound.Client, error) {
+func newOutbound(c Config, p Peer, name string, tries int, o Options, log *slog.Logger) (*outbound.Client, error) {
 	tlsConfig, err := outbound.LoadTLS(outbound.TLSFiles{CA: c.file(p.CAFile), Cert: c.file(p.CertFile), Key: c.file(p.CertKey)})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -382,7 +383,7 @@ func newOutbound(c Config, p Peer, name string, o Options, log *slog.Logger) (*o
 		deadline = 15 * time.Second
 	}
 	client, err := outbound.New(outbound.Config{
-		Peer: name, Deadline: deadline, PerTry: deadline / 2, MaxBody: 2 << 20, Tries: 3,
+		Peer: name, Deadline: deadline, PerTry: deadline / 2, MaxBody: 2 << 20, Tries: tries,
 		BackoffMin: 100 * time.Millisecond, BackoffMax: 2 * time.Second,
 		Breaker: outbound.Breaker{Failures: 10, Cooldown: 5 * time.Second},
 		Proxy:   p.Proxy, TLS: tlsConfig, Clock: o.Clock.Now, Rand: unit(o.Random), Logger: log,
@@ -424,7 +425,7 @@ func newCore(c Config, o Options, log *slog.Logger) (*core, error) {
 	if err != nil {
 		return nil, &FieldError{"core.jwks_file", err.Error()}
 	}
-	out, err := newOutbound(c, c.Core.Peer, "core", o, log)
+	out, err := newOutbound(c, c.Core.Peer, "core", 3, o, log)
 	if err != nil {
 		return nil, fmt.Errorf("core: %w", err)
 	}
