@@ -17,6 +17,8 @@ type cli struct {
 	Serve    serveCmd         `cmd:"" help:"Serve with a configuration file."`
 	Sim      simCmd           `cmd:"" help:"The simulators alone."`
 	Submit   submitCmd        `cmd:"" help:"Submit requests from a JSON Lines file through the API."`
+	Explain  explainCmd       `cmd:"" help:"What the rules answer and why: for a country, a request, or situations line by line."`
+	Policies policiesCmd      `cmd:"" help:"The country rules: check, test, compare, show."`
 	Registry registryCmd      `cmd:"" help:"Comuni, foreign states, fiscal codes and the consular network."`
 	Audit    auditCmd         `cmd:"" help:"The audit trail."`
 	Bench    benchCmd         `cmd:"" help:"Measure this machine with this binary; every loop is bounded in count and time."`
