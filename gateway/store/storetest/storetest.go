@@ -761,6 +761,14 @@ func halves(t *testing.T, b *bench) {
 	}
 	must(t, b.PutHalves(b.ctx, r.ID, "k3", h)) // prepared again: the core answers the same halves
 	has("k3", true)
+	must(t, b.PutHalves(b.ctx, r.ID, "k1", h))
+	has("k1", true)
+	n, err = b.WipeHalves(b.ctx, b.clock.Now().Add(-time.Hour)) // k1's hour began with its first print
+	if err != nil || n != 1 {
+		t.Fatalf("%d wiped, %v", n, err)
+	}
+	has("k1", false)
+	has("k3", true)
 }
 
 func findNarrows(t *testing.T, b *bench) {
