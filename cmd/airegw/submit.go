@@ -20,7 +20,7 @@ import (
 type submitCmd struct {
 	File     string        `help:"JSON Lines file, one RequestInput a line (\"-\": standard input)." required:"" placeholder:"FILE"`
 	URL      string        `help:"Address of the gateway (default: the one in the client file)." name:"url" placeholder:"URL"`
-	Client   string        `help:"Client file: id, office, private key (default: the demo's only or first one in data/clients for the line's office)." placeholder:"FILE" type:"path"`
+	Client   string        `help:"Client file: id, office, private key. Without it, of the files in data/clients (the demo writes them) each line uses its office's." placeholder:"FILE" type:"path"`
 	Wait     bool          `help:"Wait until each request leaves the register's and the rules' hands, and report what came of it."`
 	Limit    time.Duration `help:"How long --wait may take in all." default:"2m"`
 	Parallel int           `help:"Lines under way at once." default:"8"`
@@ -39,6 +39,8 @@ type submitted struct {
 	Outcome  string                     `json:"outcome,omitempty"`
 	Code     string                     `json:"code,omitempty"`
 	Problems []testharness.FieldProblem `json:"problems,omitempty"`
+
+	session *testharness.Session
 }
 
 // Run submits line by line; a broken line never stops the others. Exit 1 if any
@@ -56,50 +58,81 @@ func (c *submitCmd) Run(ctx context.Context, std streams) error {
 	if c.Parallel < 1 || c.Parallel > 64 {
 		return usage("--parallel is between 1 and 64")
 	}
-	session, err := c.session()
+	callers, err := c.callers()
 	if err != nil {
 		return usage("%w", err)
 	}
 	progress := newProgress(std.err, "righe / lines")
-	results := c.submitAll(ctx, session, in, progress)
+	results := c.submitAll(ctx, callers, in, progress)
 	if c.Wait {
 		ctx, cancel := context.WithTimeout(ctx, c.Limit)
 		defer cancel()
-		c.await(ctx, session, results)
+		c.await(ctx, results)
 	}
 	progress.done()
 	return c.report(std, results)
 }
 
-// session reads the client's key and where the gateway is.
-func (c *submitCmd) session() (*testharness.Session, error) {
-	path := c.Client
-	if path == "" {
+// callers are the machine clients at hand, by office; one given by name speaks
+// for every line, and the gateway refuses what is not its office's.
+type callers struct {
+	only     *testharness.Session
+	byOffice map[string]*testharness.Session
+}
+
+// callers reads the client files and where the gateway is.
+func (c *submitCmd) callers() (callers, error) {
+	paths := []string{c.Client}
+	if c.Client == "" {
 		found, err := filepath.Glob(filepath.Join("data", "clients", "*.client.json"))
 		if err != nil || len(found) == 0 {
-			return nil, errors.New("no client file: say --client FILE (the demo writes some into data/clients)")
+			return callers{}, errors.New("no client file: say --client FILE (the demo writes some into data/clients)")
 		}
-		if len(found) > 1 {
-			return nil, fmt.Errorf("%d client files in data/clients, one per office: say --client FILE", len(found))
+		paths = found
+	}
+	all := callers{byOffice: map[string]*testharness.Session{}}
+	for _, path := range paths {
+		client, key, err := testharness.ReadClient(path)
+		if err != nil {
+			return callers{}, err
 		}
-		path = found[0]
+		base := c.URL
+		if base == "" {
+			base = client.BaseURL
+		}
+		if base == "" {
+			return callers{}, errors.New("no address: say --url URL")
+		}
+		session := testharness.ClientSession(base, client.ID, key)
+		all.byOffice[client.Office] = session
+		if len(paths) == 1 {
+			all.only = session
+		}
 	}
-	client, key, err := testharness.ReadClient(path)
-	if err != nil {
-		return nil, err
+	return all, nil
+}
+
+// of answers who speaks for the office that a line names.
+func (c callers) of(raw []byte) (*testharness.Session, bool) {
+	if c.only != nil {
+		return c.only, true
 	}
-	base := c.URL
-	if base == "" {
-		base = client.BaseURL
+	var line struct {
+		Office string `json:"office"`
 	}
-	if base == "" {
-		return nil, errors.New("no address: say --url URL")
+	_ = json.Unmarshal(raw, &line) // the gateway says what is wrong with a broken line
+	if office, ok := gateway.ParseOffice(line.Office); ok {
+		session, ok := c.byOffice[office.ID()]
+		return session, ok
 	}
-	return testharness.ClientSession(base, client.ID, key), nil
+	for _, any := range c.byOffice {
+		return any, true // whoever asks, the gateway names the fault
+	}
+	return nil, false
 }
 
 // submitAll sends every line and answers what came of each, in order.
-func (c *submitCmd) submitAll(ctx context.Context, session *testharness.Session, in io.Reader, progress *progress) []submitted {
+func (c *submitCmd) submitAll(ctx context.Context, all callers, in io.Reader, progress *progress) []submitted {
 	var results []submitted
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -122,11 +155,9 @@ func (c *submitCmd) submitAll(ctx context.Context, session *testharness.Session,
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			var r submitted
-			if tooLong {
-				r = submitted{Line: n, Code: "body_too_large"}
-			} else {
-				r = c.one(ctx, session, n, raw)
+			r := submitted{Line: n, Code: "body_too_large"}
+			if !tooLong {
+				r = c.one(ctx, all, n, raw)
 			}
 			mu.Lock()
 			results[n-1] = r
@@ -155,8 +186,14 @@ func readBounded(r *bufio.Reader) (line []byte, tooLong bool, err error) {
 }
 
 // one submits one line, patiently while the gateway asks for it.
-func (c *submitCmd) one(ctx context.Context, session *testharness.Session, n int, raw []byte) submitted {
+func (c *submitCmd) one(ctx context.Context, all callers, n int, raw []byte) submitted {
 	r := submitted{Line: n}
+	session, ok := all.of(raw)
+	if !ok {
+		r.Code, r.Outcome = "client_missing", "no client file for this office"
+		return r
+	}
+	r.session = session
 	for try := 0; ; try++ {
 		var ack gateway.Ack
 		_, err := session.PostRaw(ctx, "/api/v1/requests", raw, &ack)
@@ -180,7 +217,7 @@ func (c *submitCmd) one(ctx context.Context, session *testharness.Session, n int
 }
 
 // await looks at the accepted requests until each left the workers' hands.
-func (c *submitCmd) await(ctx context.Context, session *testharness.Session, results []submitted) {
+func (c *submitCmd) await(ctx context.Context, results []submitted) {
 	for i := range results {
 		r := &results[i]
 		for r.Accepted && ctx.Err() == nil {
@@ -197,7 +234,7 @@ func (c *submitCmd) await(ctx context.Context, session *testharness.Session, res
 					Type string `json:"type"`
 				} `json:"history"`
 			}
-			err := session.Get(ctx, "/api/v1/requests/"+r.Number, &now)
+			err := r.session.Get(ctx, "/api/v1/requests/"+r.Number, &now)
 			if err != nil {
 				r.Outcome = err.Error()
 				break
