@@ -4,8 +4,7 @@ import "github.com/alecthomas/kong"
 
 const description = `The gateway for the electronic identity card (CIE) of Italians abroad (AIRE).
 
-Start with:  airegw demo          everything on loopback, a page to open
-then:        airegw demo --tour   ten citizens through the whole life of a request
+Start with "airegw demo": everything on loopback, and a page to open. Then, in another terminal, "airegw demo --tour": ten citizens through the whole life of a request.
 
 Output for machines: --json on stdout; logs on stderr. Exit codes: 0 done, 1 the thing asked about is bad, 2 usage.`
 
