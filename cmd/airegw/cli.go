@@ -11,18 +11,19 @@ Output for machines: --json on stdout; logs on stderr. Exit codes: 0 done, 1 the
 // cli lists every command. The names are a public contract: they are never
 // renamed, only added to.
 type cli struct {
-	Version  kong.VersionFlag `help:"Print the version and exit."`
-	Demo     demoCmd          `cmd:"" help:"The main job on this machine: gateway, simulators, an embedded database, a page to open."`
-	Serve    serveCmd         `cmd:"" help:"Serve with a configuration file."`
-	Sim      simCmd           `cmd:"" help:"The simulators alone."`
-	Submit   submitCmd        `cmd:"" help:"Submit requests from a JSON Lines file through the API."`
-	Explain  explainCmd       `cmd:"" help:"What the rules answer and why: for a country, a request, or situations line by line."`
-	Policies policiesCmd      `cmd:"" help:"The country rules: check, test, compare, show."`
-	Registry registryCmd      `cmd:"" help:"Comuni, foreign states, fiscal codes and the consular network."`
-	Audit    auditCmd         `cmd:"" help:"The audit trail."`
-	Bench    benchCmd         `cmd:"" help:"Measure this machine with this binary; every loop is bounded in count and time."`
-	Config   configCmd        `cmd:"" help:"Configuration files."`
-	Backup   backupCmd        `cmd:"" help:"Copies of the database, proven when they are restored."`
+	Version    kong.VersionFlag `help:"Print the version and exit."`
+	Demo       demoCmd          `cmd:"" help:"The main job on this machine: gateway, simulators, an embedded database, a page to open."`
+	Serve      serveCmd         `cmd:"" help:"Serve with a configuration file."`
+	Sim        simCmd           `cmd:"" help:"The simulators alone."`
+	Submit     submitCmd        `cmd:"" help:"Submit requests from a JSON Lines file through the API."`
+	Explain    explainCmd       `cmd:"" help:"What the rules answer and why: for a country, a request, or situations line by line."`
+	Policies   policiesCmd      `cmd:"" help:"The country rules: check, test, compare, show."`
+	Registry   registryCmd      `cmd:"" help:"Comuni, foreign states, fiscal codes and the consular network."`
+	Federation federationCmd    `cmd:"" help:"The CIE OpenID Connect Federation: keys, our Entity Configuration, trust chains, metadata policy."`
+	Audit      auditCmd         `cmd:"" help:"The audit trail."`
+	Bench      benchCmd         `cmd:"" help:"Measure this machine with this binary; every loop is bounded in count and time."`
+	Config     configCmd        `cmd:"" help:"Configuration files."`
+	Backup     backupCmd        `cmd:"" help:"Copies of the database, proven when they are restored."`
 }
 
 // registryCmd groups the look-ups in the registries the binary ships.
