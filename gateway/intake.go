@@ -526,11 +526,24 @@ func (g *Gateway) check(ctx context.Context, r *Request, t Task) error {
 
 var refusableStates = map[State]bool{StateSubmitted: true, StatePrechecked: true, StateMisaligned: true, StateInEnquiry: true}
 
-// sortFindings answers the first finding that refuses, and whether any blocks.
+// gravest are the refusals that say most about a person, in that order: a
+// foreigner must not be told to enrol in AIRE.
+var gravest = []string{"register." + string(anpr.FindingDeceased), "register." + string(anpr.FindingForeigner)}
+
+// sortFindings answers the gravest finding that refuses, else the first, and
+// whether any blocks.
 func sortFindings(findings []Finding) (refusal *Finding, blocked bool) {
+	rank := func(f *Finding) int {
+		i := slices.Index(gravest, f.Code)
+		if i < 0 {
+			return len(gravest)
+		}
+		return i
+	}
 	for i := range findings {
-		if findings[i].Refuses && refusal == nil {
-			refusal = &findings[i]
+		f := &findings[i]
+		if f.Refuses && (refusal == nil || rank(f) < rank(refusal)) {
+			refusal = f
 		}
 		blocked = blocked || findings[i].Blocks
 	}
@@ -555,6 +568,10 @@ func (g *Gateway) decide(ctx context.Context, r *Request, t Task) error {
 	events := []Event{decidedEvent(facts, decision, now, actor)}
 	change := Change{Fence: t.Fence, Mark: &Mark{}}
 	if outcome, refused := refusalOf(decision); refused && refusableStates[r.State] {
+		if post, known := r.CompetentPost(); known && outcome.Code == "post.not_competent" {
+			// The refusal says where to go instead (A58).
+			outcome.Code, outcome.Field, outcome.Args = "post_not_competent", "/office", map[string]string{"competent": post.Seat}
+		}
 		events = append(events, Event{Type: EventRefused, At: now, Actor: actor, Data: payload(outcome)})
 		return g.commit(ctx, r, change, events...)
 	}
