@@ -140,7 +140,7 @@ func differences(then, now policies.Decision) []difference {
 			out = append(out, difference{what, a, b})
 		}
 	}
-	same("outcome", string(then.Outcome), string(now.Outcome))
+	same("outcome", then.Explain().Outcome, now.Explain().Outcome)
 	same("reasons", codesOf(then), codesOf(now))
 	for _, option := range policies.DeliveryOptions {
 		a, b := then.Options.For(option), now.Options.For(option)
@@ -201,7 +201,8 @@ func printReplay(out io.Writer, a requestAnswer) error {
 		fmt.Fprintf(&b, "  %s (%s), %s, %s, consegna / delivery %s\n", nameOf(f.ResidenceCountry).IT, dashed(f.ResidenceCountry), f.Channel, f.Reason, dashed(string(f.RequestedDelivery)))
 		fmt.Fprintf(&b, "  dati / facts: %s, %s\n", d.FactsDigest, map[bool]string{true: "integri / intact", false: "NON corrispondono / DO NOT MATCH"}[d.FactsHold])
 		fmt.Fprintf(&b, "  regole / rules: %s\n", d.Decision.RuleSet)
-		fmt.Fprintf(&b, "  esito / outcome: %s  %s\n", outcomeWords[d.Decision.Outcome], strings.Join(d.Decision.Reasons, " "))
+		outcome := "  esito / outcome: " + outcomeWords[d.Decision.Outcome] + "  " + strings.Join(d.Decision.Reasons, " ")
+		fmt.Fprintln(&b, strings.TrimRight(outcome, " "))
 		for _, option := range policies.DeliveryOptions {
 			o := d.Decision.Options[option]
 			word := verdictWords[policies.VerdictRefuse]
