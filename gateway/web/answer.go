@@ -127,6 +127,7 @@ type (
 		Address     *delivery.Address      `json:"address,omitempty"`
 		Findings    []findingAnswer        `json:"findings,omitempty"`
 		Decision    *decisionAnswer        `json:"decision,omitempty"`
+		Today       *decisionAnswer        `json:"decision_today,omitempty"`
 		Orders      []orderAnswer          `json:"orders,omitempty"`
 		Outcome     *outcomeAnswer         `json:"outcome,omitempty"`
 		Expected    *expectedAnswer        `json:"expected,omitempty"`
@@ -305,6 +306,15 @@ func decisionOf(d *gateway.Decided, lang string) *decisionAnswer {
 		})
 	}
 	return out
+}
+
+// todayOf answers what the rules say now, with everything the counter has found
+// out, while no order fixes the decision of record.
+func todayOf(d gateway.Desk, r *gateway.Request, now time.Time, lang string) *decisionAnswer {
+	if o := r.Order(); r.Register == nil || r.State.Final() || (o != nil && !o.Dead) {
+		return nil
+	}
+	return decisionOf(&gateway.Decided{At: now, Decision: d.Decision(r)}, lang)
 }
 
 // outcomeOf explains how a request ended. A rule's refusal is worded by the

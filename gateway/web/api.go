@@ -151,11 +151,14 @@ func (s *Server) apiList(c *gin.Context, ev *event) error {
 
 // apiOpen is GET /requests/{number}: an audited look.
 func (s *Server) apiOpen(c *gin.Context, ev *event) error {
-	r, err := s.desk(ev).Open(c.Request.Context(), number(c, ev))
+	d := s.desk(ev)
+	r, err := d.Open(c.Request.Context(), number(c, ev))
 	if err != nil {
 		return err
 	}
-	return answer(c, ev, http.StatusOK, requestOf(r, ev.lang))
+	out := requestOf(r, ev.lang)
+	out.Today = todayOf(d, r, ev.start, ev.lang)
+	return answer(c, ev, http.StatusOK, out)
 }
 
 // apiChecklist is GET /requests/{number}/checklist.

@@ -455,6 +455,9 @@ func (s *Server) readInput(ev *event, f url.Values) (gateway.Input, []gateway.Pr
 	if r := (gateway.Report{Authority: get("/report/authority"), Number: get("/report/number"), Date: get("/report/date")}); r != (gateway.Report{}) {
 		in.Report = &r
 	}
+	if in.Reason == policies.ReasonChangedData {
+		in.Changed = clean(f["/changed"])
+	}
 	if ev.who.kind&Desk != 0 {
 		in.Office = ev.who.office.Code
 		in.Channel = policies.ChannelComune

@@ -57,7 +57,11 @@ func (s *Server) showRequest(c *gin.Context, ev *event, status int, n string, se
 	if err != nil {
 		return err
 	}
-	page := requestPage{R: requestOf(r, ev.lang), Raw: r, Path: requestPath(ev, r.ID), Order: r.Order(), Tracking: trackingOf(r.Tracking(), ev.lang)}
+	answer := requestOf(r, ev.lang)
+	if today := todayOf(d, r, ev.start, ev.lang); today != nil {
+		answer.Decision = today
+	}
+	page := requestPage{R: answer, Raw: r, Path: requestPath(ev, r.ID), Order: r.Order(), Tracking: trackingOf(r.Tracking(), ev.lang)}
 	page.Acts = checklistOf(r, d.Checklist(r), ev.lang).Acts
 	for _, a := range page.Acts {
 		if a.Possible && !a.Done && a.Act != "recheck" && a.Act != "void" {
@@ -189,6 +193,14 @@ func (s *Server) pagePrint(c *gin.Context, ev *event) error {
 	v := s.view(ev, "page.print", printPage{Forms: forms, R: requestOf(forms.Request, ev.lang), Raw: forms.Request, Path: requestPath(ev, n)})
 	c.Header("Cache-Control", "no-store")
 	return s.show(c, http.StatusOK, "print", v)
+}
+
+// Shown says whether a piece of evidence is ticked: as typed, else as recorded.
+func (p requestPage) Shown(v *view, evidence string) bool {
+	if v.Act == "documents" {
+		return v.Ticked("evidence", evidence)
+	}
+	return p.Raw.Counter.Documents != nil && slices.Contains(p.Raw.Counter.Documents.Evidence, evidence)
 }
 
 // RefFor answers the reference a station would give; "" outside simulation.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -258,6 +259,9 @@ func (v *view) Errs(name string) []string {
 	}
 	return out
 }
+
+// Ticked says whether a checkbox of the form was ticked.
+func (v *view) Ticked(name, value string) bool { return slices.Contains(v.Form[name], value) }
 
 // ProblemView is a line of the summary above a form.
 type ProblemView struct{ ID, Label, Text string }
