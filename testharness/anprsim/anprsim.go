@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
@@ -46,10 +47,12 @@ const (
 // The services of door A, by code.
 var serviceNames = map[string]string{
 	"C001": "C001-servizioNotifica",
+	"C004": "C004-servizioVerificaDichDecesso",
 	"C015": "C015-servizioAccertamentoGeneralita",
 	"C018": "C018-servizioAccertamentoCittadinanza",
 	"C019": "C019-servizioAccertamentoEsistenzaVita",
 	"C020": "C020-servizioAccertamentoResidenza",
+	"C021": "C021-servizioAccertamentoStatoFamiglia",
 	"C029": "C029-servizioAccertamentoDatiAnagrafici",
 	"C030": "C030-servizioAccertamentoIdUnicoNazionale",
 }
@@ -80,6 +83,10 @@ type Options struct {
 
 	// Key signs the vouchers; nil reads it from Dir or makes a new one.
 	Key *rsa.PrivateKey
+
+	// Mutant breaks one rule of the simulator, to judge those who judge it (see
+	// Mutants); empty breaks none.
+	Mutant string
 
 	// Logger receives the diagnosis log; nil discards it.
 	Logger *slog.Logger
@@ -118,6 +125,7 @@ type Server struct {
 	log    *slog.Logger
 
 	keyOnce func() (voucherKey, error)
+	mutant  atomic.Value // string: the one rule broken on purpose
 
 	mu       sync.Mutex
 	clients  map[string]*Client
@@ -178,6 +186,10 @@ func New(opt Options) (*Server, error) {
 		seq: 5837092700 + opt.Clock.Now().Sub(time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)).Milliseconds(),
 	}
 	s.keyOnce = sync.OnceValues(s.loadKey)
+	err = s.SetMutant(opt.Mutant)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range opt.People {
 		s.original[p.CF] = append(s.original[p.CF], p.Clone())
 		s.people = append(s.people, newRecord(p))

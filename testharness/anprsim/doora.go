@@ -25,11 +25,18 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 type query struct {
 	IDOperazioneClient string    `json:"idOperazioneClient"`
 	CriteriRicerca     *criteria `json:"criteriRicerca"`
-	DatiRichiesta      *struct {
-		DataRiferimentoRichiesta string `json:"dataRiferimentoRichiesta"`
-		MotivoRichiesta          string `json:"motivoRichiesta"`
-		CasoUso                  string `json:"casoUso"`
-	} `json:"datiRichiesta"`
+	Verifica           *struct {
+		DatiDecesso *struct {
+			DataEvento string `json:"dataEvento"`
+		} `json:"datiDecesso"`
+	} `json:"verifica"` // C004 only
+	DatiRichiesta *requestData `json:"datiRichiesta"`
+}
+
+type requestData struct {
+	DataRiferimentoRichiesta string `json:"dataRiferimentoRichiesta"`
+	MotivoRichiesta          string `json:"motivoRichiesta"`
+	CasoUso                  string `json:"casoUso"`
 }
 
 type criteria struct {
@@ -87,6 +94,24 @@ func parseQuery(body []byte) (query, error) {
 	return q, nil
 }
 
+// guessQuery makes something of a body that is not what the schema says: what
+// a gateway without validation would let through.
+func guessQuery(body []byte, q query, code string) query {
+	if q.CriteriRicerca == nil {
+		q.CriteriRicerca = &criteria{}
+	}
+	if cf := fiscalCodeIn.Find(body); cf != nil && q.CriteriRicerca.CodiceFiscale == "" {
+		q.CriteriRicerca.CodiceFiscale = string(cf)
+	}
+	if q.IDOperazioneClient == "" {
+		q.IDOperazioneClient = "1"
+	}
+	q.DatiRichiesta = &requestData{DataRiferimentoRichiesta: "2026-11-21", MotivoRichiesta: "-", CasoUso: code}
+	return q
+}
+
+var fiscalCodeIn = regexp.MustCompile(`[A-Z]{6}[0-9A-Z]{9}[A-Z]`)
+
 func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
 	s.recordCall(Call{Operation: "unknown", Status: http.StatusNotFound, Outcome: "NotFound"})
 	s.frontNotFound(w, r)
@@ -94,6 +119,10 @@ func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
 
 // frontNotFound is the 404 of the front appliance: not a citizen absent.
 func (s *Server) frontNotFound(w http.ResponseWriter, _ *http.Request) {
+	if s.broken(MutantFrontNotFoundEN122) {
+		sim.WriteJSON(w, http.StatusNotFound, map[string]any{"listaErrori": []anomaly{{Code: "EN122", Kind: "E", Text: "Soggetto non registrato in ANPR"}}})
+		return
+	}
 	id := s.uuid()
 	w.Header().Set("X-Global-Transaction-ID", id)
 	w.Header().Set("Content-Type", "application/problem+json")
@@ -172,6 +201,8 @@ func (x *exchange) refuse(c cause) {
 	if c.title == "InvalidRequestContent" {
 		// The one title whose detail is not hidden.
 		detail = "Request content not conform to API specification: Validation error(s) :\n" + c.detail
+	} else if x.s.broken(MutantGatewayTalkative) {
+		detail = c.detail
 	}
 	x.s.govwayProblem(x.w, status, c.title, detail)
 }
@@ -182,8 +213,10 @@ func (s *Server) serveDoorA(w http.ResponseWriter, r *http.Request) {
 		s.serveUnknown(w, r)
 		return
 	}
-	w.Header().Set("GovWay-Transaction-ID", s.uuid())
-	w.Header().Set("GovWay-Message-ID", s.uuid())
+	if !s.broken(MutantNoTransaction) {
+		w.Header().Set("GovWay-Transaction-ID", s.uuid())
+		w.Header().Set("GovWay-Message-ID", s.uuid())
+	}
 	x := &exchange{taken: &taken{s: s, op: code}, w: w, r: r, call: Call{Operation: code}}
 	if x.frontFaults() {
 		return
@@ -245,6 +278,10 @@ func (x *exchange) status() {
 	x.done(http.StatusOK, "OK")
 	x.w.Header().Set("Content-Type", "application/problem+json")
 	x.w.Header().Set("Cache-Control", "no-store")
+	if x.s.broken(MutantStatusBody) {
+		_, _ = io.WriteString(x.w, "OK")
+		return
+	}
 	_ = json.NewEncoder(x.w).Encode(map[string]any{"listaErrori": []anomaly{{Code: "200", Text: "OK"}}})
 }
 
@@ -256,16 +293,17 @@ func (x *exchange) query(code string) {
 		return
 	}
 	x.call.Client, x.call.Purpose = text(voucher.claims, "client_id"), text(voucher.claims, "purposeId")
-	if !hasAudience(voucher.claims, audience(code)) {
+	anyService := s.broken(MutantVoucherAnyService)
+	if !hasAudience(voucher.claims, audience(code)) && !anyService {
 		x.refuse(cause{"TokenAuthenticationFailed", "voucher_aud", "the voucher is for another service"})
 		return
 	}
-	if service, client, ok := s.purpose(x.call.Purpose); !ok || service != code || client.ID != x.call.Client {
+	if service, client, ok := s.purpose(x.call.Purpose); !ok || service != code && !anyService || client.ID != x.call.Client {
 		x.refuse(cause{"AuthorizationDeny", "purpose", "the purpose does not belong to this client and service (any more)"})
 		return
 	}
 	// Failed calls count too (#4565).
-	if !s.countCall(code, s.clock.Now()) {
+	if !s.countCall(code, s.clock.Now()) && !s.broken(MutantNoQuota) {
 		x.refuse(cause{"LimitExceeded", "quota", "daily quota of " + code + " used up"})
 		return
 	}
@@ -307,6 +345,9 @@ func (x *exchange) query(code string) {
 	}
 	x.call.UserID, x.call.Location, x.call.LoA = text(audit.claims, "userID"), text(audit.claims, "userLocation"), text(audit.claims, "LoA")
 	q, err := parseQuery(body)
+	if err != nil && s.broken(MutantBodyUnchecked) {
+		q, err = guessQuery(body, q, code), nil
+	}
 	if err != nil {
 		x.refuse(cause{"InvalidRequestContent", "body", err.Error()})
 		return
@@ -385,15 +426,15 @@ func (x *exchange) answer(code string, q query) {
 	s := x.s
 	strict := x.fires(FaultStrictOpID)
 	if strict {
-		if a, replay := s.earlier(x.call.Client, q.IDOperazioneClient); replay {
-			if a.service != code {
+		if a, replay := s.earlier(x.call.Client, q.IDOperazioneClient); replay && !s.broken(MutantNoReplay) {
+			if a.service != code && !s.broken(MutantOtherService) {
 				x.send(code, x.failure(http.StatusBadRequest, anomaly{Code: "EN079", Kind: "E", Text: "Identificativo operazione già utilizzato per altro servizio"}))
 				return
 			}
 			x.send(code, a)
 			return
 		}
-		if !s.newestA(x.call.Client, q.IDOperazioneClient) {
+		if _, known := s.earlier(x.call.Client, q.IDOperazioneClient); !known && !s.newestA(x.call.Client, q.IDOperazioneClient) && !s.broken(MutantLowerID) {
 			x.send(code, x.failure(http.StatusBadRequest, anomaly{Code: "EN080", Kind: "E", Text: "Identificativo operazione non numerico o inferiore all'ultimo inviato", Field: "idOperazioneClient"}))
 			return
 		}
@@ -439,6 +480,9 @@ func higher(a, b string) bool {
 
 func (x *exchange) send(code string, a answerA) {
 	outcome := a.outcome
+	if x.s.broken(MutantNumbers) {
+		a.body = []byte(strings.ReplaceAll(string(a.body), `:"S"`, `:true`))
+	}
 	x.done(a.status, outcome)
 	if a.status >= 400 {
 		x.s.diagnose(Refusal{Operation: code, Client: x.call.Client, Status: a.status, Wire: outcome, Code: outcome, Detail: "answer of the application"})
@@ -467,6 +511,9 @@ func (x *exchange) failure(status int, errs ...anomaly) answerA {
 func (x *exchange) operation() string {
 	if x.call.ANPROp == "" {
 		x.call.ANPROp = x.s.nextOperation()
+		if x.s.broken(MutantOperationShort) {
+			x.call.ANPROp = x.call.ANPROp[len(x.call.ANPROp)-6:]
+		}
 		if param, ok := x.take(FaultOddOpID); ok {
 			x.call.ANPROp = "XXXX"
 			if param != "" {
@@ -490,14 +537,21 @@ func (x *exchange) decide(code string, q query) answerA {
 			anomaly{Code: "EN527", Kind: "E", Text: "Contattare l'assistenza indicando data e idOperazioneANPR"})
 	case x.fires(FaultApp999):
 		return x.failure(http.StatusBadRequest, anomaly{Code: "999", Kind: "E", Text: "Non è possibile effettuare l'operazione"})
-	case !opShape.MatchString(q.IDOperazioneClient):
+	case !opShape.MatchString(q.IDOperazioneClient) && !x.s.broken(MutantOperationShape):
 		return x.failure(http.StatusBadRequest, anomaly{Code: "EN080", Kind: "E", Text: "Identificativo operazione non valido", Field: "idOperazioneClient", Value: q.IDOperazioneClient})
-	case q.DatiRichiesta.CasoUso != code:
+	case q.DatiRichiesta.CasoUso != code && !x.s.broken(MutantUseCase):
 		return x.failure(http.StatusBadRequest, anomaly{Code: "EN080", Kind: "E", Text: "Caso d'uso non congruente con il servizio", Field: "casoUso", Value: q.DatiRichiesta.CasoUso})
 	}
 	asOf, err := time.Parse(time.DateOnly, q.DatiRichiesta.DataRiferimentoRichiesta)
-	if err != nil {
+	if err != nil && !x.s.broken(MutantDate) {
 		return x.failure(http.StatusBadRequest, anomaly{Code: "EN080", Kind: "E", Text: "Data non valida", Field: "dataRiferimentoRichiesta"})
+	}
+	if x.s.broken(MutantAsOf) || err != nil {
+		asOf = x.s.clock.Now()
+	}
+	if code == "C004" && (q.Verifica == nil || q.Verifica.DatiDecesso == nil || q.Verifica.DatiDecesso.DataEvento == "") {
+		// A client reports EN148 here, with its other meaning.
+		return x.failure(http.StatusBadRequest, anomaly{Code: "EN148", Kind: "E", Text: "Dati della verifica non presenti", Field: "verifica.datiDecesso"})
 	}
 	found, byID := []sim.Person(nil), false
 	switch {
@@ -525,8 +579,12 @@ func (x *exchange) decide(code string, q query) answerA {
 		return missing("codiceFiscale")
 	}
 	warnings := []anomaly{}
-	if !byID && code != "C030" {
-		warnings = append(warnings, warnUseID)
+	if !byID && code != "C030" && !x.s.broken(MutantNoWarning) {
+		w := warnUseID
+		if x.s.broken(MutantWarningBlocks) {
+			w.Kind = "E"
+		}
+		warnings = append(warnings, w)
 	}
 	if x.fires(FaultNotFound) || x.fires(FaultAIREMissing) {
 		found = nil
@@ -535,7 +593,7 @@ func (x *exchange) decide(code string, q query) answerA {
 	live := found[:0:0]
 	for _, p := range found {
 		switch {
-		case p.Status == sim.StatusCancelled:
+		case p.Status == sim.StatusCancelled && !x.s.broken(MutantCancelled):
 			text = "Soggetto cancellato da ANPR"
 		case p.Birth.Date > asOf.Format(time.DateOnly):
 			return x.failure(http.StatusNotFound, anomaly{Code: "EN042", Kind: "E", Text: "Soggetto non presente in ANPR alla data indicata"})
@@ -543,11 +601,20 @@ func (x *exchange) decide(code string, q query) answerA {
 			live = append(live, p)
 		}
 	}
+	if len(live) == 0 && x.s.broken(MutantNotFoundEmpty) {
+		body, err := json.Marshal(answerOK{Operation: x.operation(), Subjects: subjects{List: []subject{}}})
+		if err == nil {
+			return answerA{status: http.StatusOK, body: body, outcome: "OK", service: code}
+		}
+	}
 	if len(live) == 0 {
 		if x.fires(FaultEN122Old) {
 			text = "La richiesta effettuata non produce alcun risultato"
 		}
 		errs := []anomaly{{Code: "EN122", Kind: "E", Text: text}}
+		if x.s.broken(MutantNotFoundNoCode) {
+			errs[0].Code = ""
+		}
 		if x.fires(FaultWarnInErrors) {
 			errs = append([]anomaly{warnUseID}, errs...)
 		}
@@ -558,6 +625,12 @@ func (x *exchange) decide(code string, q query) answerA {
 		return x.failure(http.StatusBadRequest, anomaly{Code: "EN095", Kind: "E", Text: "Individuati più soggetti"})
 	case x.fires(FaultDoubleReg):
 		return x.failure(http.StatusBadRequest, anomaly{Code: "EN470", Kind: "E", Text: "Soggetto iscritto sia in APR che in AIRE"})
+	}
+	if code == "C004" {
+		return x.verified(live, q.Verifica.DatiDecesso.DataEvento, warnings)
+	}
+	if x.s.broken(MutantFirstOnly) {
+		live = live[:1]
 	}
 	return x.found(code, live, warnings)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"airegw/testharness/sim"
 )
@@ -36,6 +37,9 @@ func (s *Server) Management() http.Handler {
 		s.managePerson(w, r)
 	})
 	mux.HandleFunc("POST /clients", s.manageClient)
+	mux.HandleFunc("POST /vouchers", s.manageVoucher)
+	mux.HandleFunc("GET /mutants", s.manageMutants)
+	mux.HandleFunc("POST /mutants", s.manageMutate)
 	mux.HandleFunc("GET /quota", s.manageQuota)
 	mux.HandleFunc("POST /quota", s.manageLimits)
 	return sim.LoopbackOnly(mux)
@@ -126,6 +130,47 @@ func (s *Server) manageClient(w http.ResponseWriter, r *http.Request) {
 	registered := *s.clients[c.ID]
 	s.mu.Unlock()
 	sim.WriteJSON(w, http.StatusCreated, registered)
+}
+
+// manageVoucher makes a voucher the token endpoint would not give: an old one,
+// one of the future. Nobody can wait ten minutes in a test.
+func (s *Server) manageVoucher(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Client   string `json:"client_id"`
+		Service  string `json:"service"`
+		Digest   string `json:"digest"`   // 64 hex digits; empty: none
+		Issued   string `json:"issued"`   // offset from now, a Go duration: "-20m"
+		Lifetime string `json:"lifetime"` // a Go duration; empty: as usual
+	}
+	err := sim.ReadJSON(r.Body, maxBody, &body)
+	order := voucherOrder{code: body.Service, issued: s.wire.Now(), lifetime: s.opt.VoucherLifetime}
+	var d time.Duration
+	if err == nil && body.Issued != "" {
+		d, err = time.ParseDuration(body.Issued)
+		order.issued = order.issued.Add(d)
+	}
+	if err == nil && body.Lifetime != "" {
+		order.lifetime, err = time.ParseDuration(body.Lifetime)
+	}
+	if manageFailed(w, err) {
+		return
+	}
+	s.mu.Lock()
+	client := s.clients[body.Client]
+	s.mu.Unlock()
+	if client == nil || client.Purposes[body.Service] == "" {
+		manageFailed(w, errors.New("unknown client, or no purpose for that service"))
+		return
+	}
+	order.client, order.purpose = *client, client.Purposes[body.Service]
+	if body.Digest != "" {
+		order.digest = map[string]string{"alg": "SHA256", "value": body.Digest}
+	}
+	voucher, err := s.issueVoucher(order)
+	if manageFailed(w, err) {
+		return
+	}
+	sim.WriteJSON(w, http.StatusCreated, map[string]any{"access_token": voucher})
 }
 
 func (s *Server) manageQuota(w http.ResponseWriter, _ *http.Request) {

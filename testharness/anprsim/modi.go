@@ -55,7 +55,7 @@ func (s *Server) voucherOf(h http.Header, now time.Time) (compact, *cause) {
 	if text(t.header, "alg") != "RS256" || text(t.header, "typ") != "at+jwt" || text(t.header, "kid") != key.kid {
 		return failed("voucher_header", "alg, typ or kid is not that of PDND's vouchers")
 	}
-	if !t.verify(&key.private.PublicKey) {
+	if !t.verify(&key.private.PublicKey) && !s.broken(MutantVoucherSignature) {
 		return failed("voucher_signature", "signature does not verify")
 	}
 	exp, expOK := seconds(t.claims, "exp")
@@ -66,7 +66,7 @@ func (s *Server) voucherOf(h http.Header, now time.Time) (compact, *cause) {
 		return failed("voucher_issuer", "iss is not PDND")
 	case !expOK || !iatOK || text(t.claims, "client_id") == "" || text(t.claims, "purposeId") == "" || text(t.claims, "jti") == "":
 		return compact{}, &cause{"TokenRequiredClaimsNotFound", "voucher_claims", "a required claim of the voucher is missing"}
-	case !exp.After(now):
+	case !exp.After(now) && !s.broken(MutantVoucherExpired):
 		return compact{}, &cause{"TokenExpired", "voucher_expired", "voucher expired"}
 	case nbfOK && nbf.After(now.Add(iatFuture)):
 		return compact{}, &cause{"TokenNotBefore", "voucher_nbf", "voucher not yet usable: clock skew?"}
@@ -79,6 +79,13 @@ func (s *Server) voucherOf(h http.Header, now time.Time) (compact, *cause) {
 // agidToken checks what the two Agid-JWT-* tokens have in common.
 func (s *Server) agidToken(h http.Header, name, code, clientID string, now time.Time, checkAge bool) (compact, *cause) {
 	prefix := "signature_"
+	// mutated says whether this token's rule is broken.
+	mutated := func(ofSignature, ofAudit string) bool {
+		if prefix == "audit_" {
+			return ofAudit != "" && s.broken(ofAudit)
+		}
+		return ofSignature != "" && s.broken(ofSignature)
+	}
 	if name == "Agid-JWT-TrackingEvidence" {
 		prefix = "audit_"
 	}
@@ -105,15 +112,15 @@ func (s *Server) agidToken(h http.Header, name, code, clientID string, now time.
 	if !ok {
 		return t, interop(prefix+"kid_unknown", name+": the voucher's client has no key with this kid")
 	}
-	if !t.verify(pub) {
+	if !t.verify(pub) && !mutated(MutantSignatureInvalid, MutantAuditInvalid) {
 		return t, interop(prefix+"invalid", name+": compact JWS signature invalid (wrong key for the kid?)")
 	}
 	switch {
 	case !has(t.claims, "aud"):
 		return t, interop(prefix+"aud_missing", name+": audience missing")
-	case !hasAudience(t.claims, audience(code)):
+	case !hasAudience(t.claims, audience(code)) && !mutated(MutantSignatureAudience, MutantAuditAudience):
 		return t, interop(prefix+"aud", name+": audience is not "+audience(code)+" ("+whyAudience(t.claims)+")")
-	case text(t.claims, "iss") != clientID:
+	case text(t.claims, "iss") != clientID && !mutated(MutantSignatureIssuer, ""):
 		return t, interop(prefix+"iss", name+": iss is not the client id of the voucher")
 	case !iatOK:
 		return t, interop(prefix+"iat_missing", name+": iat missing or not a number")
@@ -121,13 +128,13 @@ func (s *Server) agidToken(h http.Header, name, code, clientID string, now time.
 		return t, interop(prefix+"exp_missing", name+": exp missing or not a number")
 	case text(t.claims, "jti") == "":
 		return t, interop(prefix+"jti_missing", name+": jti missing")
-	case iat.After(now.Add(iatFuture)):
+	case iat.After(now.Add(iatFuture)) && !mutated(MutantSignatureFuture, ""):
 		return t, interop(prefix+"iat_future", name+": token created in the future (milliseconds, or clock skew)")
-	case checkAge && iat.Before(now.Add(-iatMaxAge)):
+	case checkAge && !mutated(MutantSignatureOld, "") && iat.Before(now.Add(-iatMaxAge)):
 		return t, interop(prefix+"iat_old", name+": token older than five minutes")
 	case nbfOK && nbf.After(now.Add(iatFuture)):
 		return t, interop(prefix+"nbf", name+": token not usable before nbf")
-	case !exp.After(now):
+	case !exp.After(now) && !mutated(MutantSignatureExpired, ""):
 		return t, interop(prefix+"expired", name+": token expired")
 	}
 	return t, nil
@@ -158,7 +165,8 @@ func (s *Server) checkModI(h http.Header, body []byte, code string, voucher comp
 		return audit, interop("digest_missing", "Digest header absent or given more than once")
 	default:
 		c := checkDigest(digest[0], body)
-		if c != nil {
+		ignored := c != nil && (c.code == "digest_mismatch" && s.broken(MutantDigestUnchecked) || c.code == "digest_hex" && s.broken(MutantDigestHex))
+		if c != nil && !ignored {
 			return audit, c
 		}
 	}
@@ -167,10 +175,11 @@ func (s *Server) checkModI(h http.Header, body []byte, code string, voucher comp
 		return audit, c
 	}
 	c = checkSignedHeaders(signature.claims["signed_headers"], h)
-	if c != nil {
+	ignored := c != nil && (c.code == "signed_headers_value" && s.broken(MutantSignedValues) || c.code == "signed_headers_digest" && s.broken(MutantSignedNoDigest))
+	if c != nil && !ignored {
 		return audit, c
 	}
-	if !s.freshJTI(clientID, signature, now) {
+	if !s.freshJTI(clientID, signature, now) && !s.broken(MutantSignatureReplay) {
 		return audit, interop("signature_replayed", "Agid-JWT-Signature: jti already used; a new token is due for every call")
 	}
 	audit, c = s.agidToken(h, "Agid-JWT-TrackingEvidence", code, clientID, now, strictAudit)
@@ -179,15 +188,15 @@ func (s *Server) checkModI(h http.Header, body []byte, code string, voucher comp
 	}
 	loa, loaIsText := audit.claims["LoA"].(string)
 	switch {
-	case text(audit.claims, "userID") == "":
+	case text(audit.claims, "userID") == "" && !s.broken(MutantAuditUserID):
 		return audit, interop("audit_userid", "tracking evidence: userID missing (the name is case-sensitive)")
-	case text(audit.claims, "userLocation") == "":
+	case text(audit.claims, "userLocation") == "" && !s.broken(MutantAuditUserLocation):
 		return audit, interop("audit_userlocation", "tracking evidence: userLocation missing")
-	case has(audit.claims, "LoA") && (!loaIsText || loa == "" || utf8.RuneCountInString(loa) > maxLoA):
+	case has(audit.claims, "LoA") && !s.broken(MutantAuditLoA) && (!loaIsText || loa == "" || utf8.RuneCountInString(loa) > maxLoA):
 		return audit, interop("audit_loa", "tracking evidence: LoA empty or longer than 20 characters")
-	case !dnonceShape.MatchString(numberOrText(audit.claims["dnonce"])):
+	case !s.broken(MutantAuditNonce) && !dnonceShape.MatchString(numberOrText(audit.claims["dnonce"])):
 		return audit, interop("audit_dnonce", "tracking evidence: dnonce is not a number of 13 digits")
-	case text(audit.claims, "purposeId") != text(voucher.claims, "purposeId"):
+	case text(audit.claims, "purposeId") != text(voucher.claims, "purposeId") && !s.broken(MutantAuditPurpose):
 		return audit, interop("audit_purpose", "tracking evidence: purposeId is not that of the voucher")
 	}
 	pinned, ok := voucher.claims["digest"].(map[string]any)
@@ -195,7 +204,7 @@ func (s *Server) checkModI(h http.Header, body []byte, code string, voucher comp
 		return audit, interop("voucher_digest_missing", "the voucher has no digest.alg and digest.value: the client assertion had none")
 	}
 	sum := sha256.Sum256([]byte(audit.raw))
-	if text(pinned, "alg") != "SHA256" || text(pinned, "value") != hex.EncodeToString(sum[:]) {
+	if (text(pinned, "alg") != "SHA256" || text(pinned, "value") != hex.EncodeToString(sum[:])) && !s.broken(MutantAuditChain) {
 		return audit, interop("voucher_digest", "the voucher's digest is not that of the tracking evidence sent (cached voucher with a new evidence?)")
 	}
 	return audit, nil

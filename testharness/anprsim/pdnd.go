@@ -60,7 +60,7 @@ func parseTokenForm(contentType string, body []byte) (tokenForm, *tokenRefusal) 
 }
 
 // checkAssertion is step 3: headers and claims, before any key is looked up.
-func checkAssertion(f tokenForm, now time.Time, strict bool) (compact, *tokenRefusal) {
+func checkAssertion(f tokenForm, now time.Time, strict bool, broken func(string) bool) (compact, *tokenRefusal) {
 	t, err := parseCompact(f.assertion)
 	if err != nil {
 		return t, &tokenRefusal{"0006", "client assertion: " + err.Error()}
@@ -71,7 +71,7 @@ func checkAssertion(f tokenForm, now time.Time, strict bool) (compact, *tokenRef
 	switch {
 	case !has(t.header, "alg"):
 		return t, &tokenRefusal{"0028", "alg missing"}
-	case text(t.header, "alg") != "RS256":
+	case text(t.header, "alg") != "RS256" && !broken(MutantTokenAlg):
 		return t, &tokenRefusal{"0029", "alg is not RS256"}
 	case !has(t.header, "kid"):
 		return t, &tokenRefusal{"0015", "kid missing"}
@@ -79,7 +79,7 @@ func checkAssertion(f tokenForm, now time.Time, strict bool) (compact, *tokenRef
 		return t, &tokenRefusal{"0031", "kid is not 43 characters of base64url"}
 	case text(t.header, "typ") != "JWT":
 		return t, &tokenRefusal{"0018", "typ is not JWT"}
-	case text(t.claims, "jti") == "":
+	case text(t.claims, "jti") == "" && !broken(MutantTokenJTI):
 		return t, &tokenRefusal{"0008", "jti missing"}
 	case !iatOK:
 		return t, &tokenRefusal{"0009", "iat missing"}
@@ -91,13 +91,13 @@ func checkAssertion(f tokenForm, now time.Time, strict bool) (compact, *tokenRef
 		return t, &tokenRefusal{"0012", "sub missing"}
 	case !uuidShape.MatchString(text(t.claims, "sub")):
 		return t, &tokenRefusal{"0024", "sub is not a uuid"}
-	case f.clientID != "" && text(t.claims, "sub") != f.clientID:
+	case f.clientID != "" && text(t.claims, "sub") != f.clientID && !broken(MutantTokenSubject):
 		return t, &tokenRefusal{"0013", "sub is not the client_id of the form"}
 	case text(t.claims, "iss") != text(t.claims, "sub"):
 		return t, &tokenRefusal{"0013", "iss is not sub"}
 	case !has(t.claims, "aud"):
 		return t, &tokenRefusal{"0005", "aud missing"}
-	case !hasAudience(t.claims, assertionAudience):
+	case !hasAudience(t.claims, assertionAudience) && !broken(MutantTokenAudience):
 		return t, &tokenRefusal{"0004", "aud is not " + assertionAudience}
 	case text(t.claims, "purposeId") == "":
 		return t, &tokenRefusal{"0030", "purposeId missing"}
@@ -107,11 +107,11 @@ func checkAssertion(f tokenForm, now time.Time, strict bool) (compact, *tokenRef
 		return t, &tokenRefusal{"0025", "digest is not an object"}
 	case digestIsObject && text(digest, "alg") != "SHA256":
 		return t, &tokenRefusal{"0027", "digest.alg is not SHA256"}
-	case digestIsObject && !digestShape.MatchString(text(digest, "value")):
+	case digestIsObject && !broken(MutantTokenDigestShape) && !digestShape.MatchString(text(digest, "value")):
 		return t, &tokenRefusal{"0026", "digest.value is not 64 lower-case hex digits"}
 	case iat.After(now.Add(5 * time.Second)):
 		return t, &tokenRefusal{"0018", "iat is in the future (milliseconds?)"}
-	case !exp.After(now):
+	case !exp.After(now) && !broken(MutantTokenExpired):
 		return t, &tokenRefusal{"0017", "client assertion expired"}
 	}
 	if nbf, ok := seconds(t.claims, "nbf"); ok && nbf.After(now.Add(5*time.Second)) {
@@ -137,7 +137,11 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		for _, name := range tk.names {
 			sim.Mark(w.Header(), name)
 		}
-		s.tokenProblem(w, status, wire)
+		detail := "Unable to generate a token for the given request"
+		if s.broken(MutantTokenTalkative) {
+			wire, detail = "015-"+ref.code, ref.detail
+		}
+		s.tokenProblem(w, status, wire, detail)
 	}
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -168,7 +172,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := s.wire.Now()
-	assertion, ref := checkAssertion(form, now, tk.fires(FaultStrictClaims))
+	assertion, ref := checkAssertion(form, now, tk.fires(FaultStrictClaims), s.broken)
 	call.Client, call.Purpose = text(assertion.claims, "sub"), text(assertion.claims, "purposeId")
 	if ref != nil {
 		refuse(http.StatusBadRequest, bad, *ref)
@@ -179,7 +183,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusBadRequest, bad, tokenRefusal{"0016", "no such key for this client: wrong kid, wrong client, or not registered"})
 		return
 	}
-	if !assertion.verify(pub) {
+	if !assertion.verify(pub) && !s.broken(MutantTokenSignature) && (text(assertion.header, "alg") == "RS256" || !s.broken(MutantTokenAlg)) {
 		refuse(http.StatusBadRequest, bad, tokenRefusal{"0033", "signature does not verify with the key of the kid"})
 		return
 	}
@@ -196,14 +200,18 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	left := s.countToken(client.Organisation, now)
-	w.Header().Set("X-Rate-Limit-Limit", strconv.Itoa(tokensPerMinute))
-	w.Header().Set("X-Rate-Limit-Remaining", strconv.Itoa(max(0, left)))
-	w.Header().Set("X-Rate-Limit-Interval", "60000")
+	if !s.broken(MutantTokenNoRate) {
+		w.Header().Set("X-Rate-Limit-Limit", strconv.Itoa(tokensPerMinute))
+		w.Header().Set("X-Rate-Limit-Remaining", strconv.Itoa(max(0, left)))
+		w.Header().Set("X-Rate-Limit-Interval", "60000")
+	}
 	if left < 0 || tk.fires(FaultToken429) {
 		refuse(http.StatusTooManyRequests, "too many requests", tokenRefusal{"429", "more than " + strconv.Itoa(tokensPerMinute) + " vouchers a minute, or injected"})
 		return
 	}
-	voucher, err := s.issueVoucher(assertion, code, client, now)
+	voucher, err := s.issueVoucher(voucherOrder{
+		code: code, client: client, purpose: call.Purpose, digest: assertion.claims["digest"], issued: now, lifetime: s.opt.VoucherLifetime,
+	})
 	if err != nil {
 		refuse(http.StatusInternalServerError, "015-0000", tokenRefusal{"0000", err.Error()})
 		return
@@ -232,27 +240,37 @@ func (s *Server) countToken(organisation string, now time.Time) int {
 	return tokensPerMinute - s.tokens[organisation]
 }
 
-func (s *Server) issueVoucher(assertion compact, code string, client Client, now time.Time) (string, error) {
+// voucherOrder is what goes into a voucher.
+type voucherOrder struct {
+	code     string
+	client   Client
+	purpose  string
+	digest   any // echo of the assertion's; nil when it had none
+	issued   time.Time
+	lifetime time.Duration
+}
+
+func (s *Server) issueVoucher(o voucherOrder) (string, error) {
 	key, err := s.keyOnce()
 	if err != nil {
 		return "", err
 	}
 	claims := map[string]any{
-		"jti": s.uuid(), "iss": tokenIssuer, "aud": audience(code),
-		"client_id": client.ID, "sub": client.ID,
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(s.opt.VoucherLifetime).Unix(),
-		"purposeId":  text(assertion.claims, "purposeId"),
-		"producerId": "00000000-0000-4000-8000-0000000000a1", "consumerId": client.Organisation,
-		"eserviceId": "00000000-0000-4000-8000-00000000" + code[1:] + "0", "descriptorId": "00000000-0000-4000-8000-00000000" + code[1:] + "1",
+		"jti": s.uuid(), "iss": tokenIssuer, "aud": audience(o.code),
+		"client_id": o.client.ID, "sub": o.client.ID,
+		"iat": o.issued.Unix(), "nbf": o.issued.Unix(), "exp": o.issued.Add(o.lifetime).Unix(),
+		"purposeId":  o.purpose,
+		"producerId": "00000000-0000-4000-8000-0000000000a1", "consumerId": o.client.Organisation,
+		"eserviceId": "00000000-0000-4000-8000-00000000" + o.code[1:] + "0", "descriptorId": "00000000-0000-4000-8000-00000000" + o.code[1:] + "1",
 	}
-	if digest, ok := assertion.claims["digest"]; ok {
-		claims["digest"] = digest
+	if o.digest != nil && !s.broken(MutantVoucherNoDigest) {
+		claims["digest"] = o.digest
 	}
 	return key.sign("at+jwt", claims)
 }
 
 // tokenProblem is PDND's opaque error.
-func (s *Server) tokenProblem(w http.ResponseWriter, status int, wire string) {
+func (s *Server) tokenProblem(w http.ResponseWriter, status int, wire, detail string) {
 	body := map[string]any{
 		"type": "about:blank", "status": status, "correlationId": s.uuid(),
 	}
@@ -261,7 +279,7 @@ func (s *Server) tokenProblem(w http.ResponseWriter, status int, wire string) {
 		body["title"] = "Too Many Requests"
 	case http.StatusBadRequest:
 		body["title"] = "The request contains bad syntax or cannot be fulfilled."
-		body["errors"] = []map[string]string{{"code": wire, "detail": "Unable to generate a token for the given request"}}
+		body["errors"] = []map[string]string{{"code": wire, "detail": detail}}
 	default:
 		body["title"] = http.StatusText(status)
 		body["errors"] = []map[string]string{{"code": "015-0000", "detail": "Unexpected error"}}

@@ -192,6 +192,7 @@ type subject struct {
 	Residence   []residence   `json:"residenza,omitempty"`
 	Citizenship []citizenship `json:"cittadinanza,omitempty"`
 	Death       *death        `json:"datiDecesso,omitempty"`
+	Tie         *tie          `json:"legameSoggetto,omitempty"` // C021
 	Info        []info        `json:"infoSoggettoEnte,omitempty"`
 	IDs         *ids          `json:"identificativi,omitempty"`
 }
@@ -293,6 +294,15 @@ type citizenship struct {
 	Since string `json:"dataValidita,omitempty"`
 }
 
+// tie is legameSoggetto: the place of a person in a family. Type 3 is a family
+// in Italy, 5 one in AIRE; the code is that of the register's kinship table.
+type tie struct {
+	Kind  string `json:"tipoLegame"`
+	Since string `json:"dataDecorrenza,omitempty"`
+	Code  string `json:"codiceLegame"`
+	Place string `json:"progressivoComponente,omitempty"`
+}
+
 type death struct {
 	Date string `json:"dataEvento,omitempty"`
 }
@@ -300,7 +310,7 @@ type death struct {
 type info struct {
 	ID    string `json:"id"`
 	Key   string `json:"chiave"`
-	Value string `json:"valore,omitempty"`
+	Value string `json:"valore,omitempty"` // S yes, N no, A cannot be determined
 	Date  string `json:"valoreData,omitempty"`
 }
 
@@ -321,6 +331,9 @@ func (x *exchange) found(code string, people []sim.Person, warnings []anomaly) a
 		other.IDANPR, other.Name, other.Birth.Date = altered(other.IDANPR), "OMONIMO", "1970-01-01"
 		people = append(people, other)
 	}
+	if code == "C021" && !x.s.broken(MutantFamilyAlone) {
+		people = x.s.families(people)
+	}
 	for i, p := range people {
 		if x.fires(FaultMAELag) {
 			p = x.s.before(p)
@@ -328,7 +341,11 @@ func (x *exchange) found(code string, people []sim.Person, warnings []anomaly) a
 		if i == 0 && x.fires(FaultMerged) {
 			p.Surname, p.Name = p.Surname+" FUSO", "ALTRO"
 		}
-		out.Subjects.List = append(out.Subjects.List, x.subjectOf(code, p))
+		one := x.subjectOf(code, p)
+		if code == "C021" {
+			one.Tie = tieOf(p, people, i)
+		}
+		out.Subjects.List = append(out.Subjects.List, one)
 	}
 	if x.fires(FaultWarnInErrors) {
 		out.Errors, out.Warnings = []anomaly{warnUseID}, nil
@@ -356,15 +373,15 @@ func altered(id string) string {
 }
 
 // subjectOf fills the blocks a service gives: C030 the id, C015 the general
-// data, C018 citizenship, C019 life, C020 residence and life, C001 all but
-// citizenship, C029 everything.
+// data, C018 citizenship, C019 life, C020 residence and life, C021 the family
+// with its ties, C001 all but citizenship, C029 everything.
 func (x *exchange) subjectOf(code string, p sim.Person) subject {
 	x.alter(&p)
 	out := subject{IDs: &ids{IDANPR: p.IDANPR}}
 	if x.fires(FaultIDChange) {
 		out.IDs.IDANPR = altered(p.IDANPR)
 	}
-	if code == "C030" {
+	if code == "C030" && !x.s.broken(MutantC030Talks) {
 		return out
 	}
 	out.General = x.general(p)
@@ -379,10 +396,13 @@ func (x *exchange) subjectOf(code string, p sim.Person) subject {
 		out.Residence = []residence{x.residence(p)}
 	}
 	switch code {
-	case "C001", "C019", "C020", "C029":
+	case "C001", "C019", "C020", "C021", "C029":
+		if x.s.broken(MutantDeadAlive) {
+			p.Status = sim.StatusAIRE
+		}
 		out.Info = lifeOf(p)
 	}
-	if code == "C029" && p.Status == sim.StatusDeceased {
+	if (code == "C029" || code == "C021") && p.Status == sim.StatusDeceased {
 		out.Death = &death{Date: p.DiedOn}
 	}
 	return out
@@ -480,7 +500,15 @@ func (x *exchange) general(p sim.Person) *general {
 		g.CF = nil
 	}
 	g.NoSurname, g.NoName = flag(p.Surname == ""), flag(p.Name == "")
-	g.NoDay, g.NoDayMonth = flag(p.Birth.NoDay), flag(p.Birth.NoDayMonth)
+	if !x.s.broken(MutantNoBirthFlag) {
+		g.NoDay, g.NoDayMonth = flag(p.Birth.NoDay), flag(p.Birth.NoDayMonth)
+	}
+	if x.s.broken(MutantValidityDropped) && g.CF != nil {
+		g.CF.Validity = ""
+	}
+	if x.s.broken(MutantAIREFlag) {
+		g.AIRE = "S"
+	}
 	if p.AIRE != nil && p.Status != sim.StatusResident {
 		g.AIRE, g.Expatriation = "S", p.AIRE.ExpatriationYear
 		g.ComuneRecord = &comuneID{ISTAT: p.AIRE.ComuneISTAT, Record: recordID(p)}
@@ -522,7 +550,7 @@ func birthPlace(p sim.Person) *place {
 func (x *exchange) residence(p sim.Person) residence {
 	r := residence{Since: p.ResidenceSince, CareOf: p.Address.CareOf, Kind: "1"}
 	a := p.Address
-	if a.ISO2 == "IT" {
+	if a.ISO2 == "IT" || x.s.broken(MutantAIREItalian) {
 		species, name, found := strings.Cut(a.Street, " ")
 		if !found {
 			species, name = "", a.Street
@@ -549,6 +577,76 @@ func (x *exchange) residence(p sim.Person) residence {
 	}
 	r.Foreign = f
 	return r
+}
+
+// verified is the answer of C004: is the declared death what the register has?
+// Nothing but infoSoggettoEnte is answered; A when the register has no date.
+func (x *exchange) verified(people []sim.Person, declared string, warnings []anomaly) answerA {
+	out := answerOK{Operation: x.operation(), Warnings: warnings}
+	for _, p := range people {
+		x.alter(&p)
+		value := "N"
+		switch {
+		case p.Status == sim.StatusDeceased && p.DiedOn == "":
+			value = "A"
+		case p.Status == sim.StatusDeceased && p.DiedOn == declared, x.s.broken(MutantVerify):
+			value = "S"
+		}
+		out.Subjects.List = append(out.Subjects.List, subject{Info: []info{{ID: "1015", Key: "Verifica decesso", Value: value}}})
+	}
+	body, err := json.Marshal(out)
+	if err != nil {
+		return x.failure(http.StatusInternalServerError, anomaly{Code: "999", Kind: "E", Text: err.Error()})
+	}
+	return answerA{status: http.StatusOK, body: body, outcome: "OK", service: "C004"}
+}
+
+// families adds the people of the same family, known by the parents of minors
+// who live at the same address: parents first, then children.
+func (s *Server) families(asked []sim.Person) []sim.Person {
+	all := s.People()
+	out := slices.Clone(asked)
+	add := func(p sim.Person) {
+		for _, have := range out {
+			if have.IDANPR == p.IDANPR {
+				return
+			}
+		}
+		out = append(out, p)
+	}
+	related := func(a, b sim.Person) bool {
+		return a.Address == b.Address && (slices.Contains(a.Parents, b.CF) || slices.Contains(b.Parents, a.CF))
+	}
+	// Twice: from a child to the parents, then to their other children.
+	for range 2 {
+		for _, member := range slices.Clone(out) {
+			for _, p := range all {
+				if related(member, p) {
+					add(p)
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b sim.Person) int { return min(1, len(a.Parents)) - min(1, len(b.Parents)) })
+	return out
+}
+
+// tieOf is a member's place: the first adult holds the form (1), another adult
+// is the spouse (2), whoever has parents here is a child (3).
+func tieOf(p sim.Person, family []sim.Person, i int) *tie {
+	t := &tie{Kind: "3", Since: p.ResidenceSince, Code: "1", Place: strconv.Itoa(i + 1)}
+	if p.AIRE != nil && p.Status != sim.StatusResident {
+		t.Kind = "5"
+	}
+	for _, other := range family {
+		if slices.Contains(p.Parents, other.CF) {
+			t.Code = "3"
+		}
+	}
+	if i > 0 && t.Code == "1" {
+		t.Code = "2"
+	}
+	return t
 }
 
 func lifeOf(p sim.Person) []info {
