@@ -3,10 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"airegw/delivery"
 	"airegw/policies"
 )
 
@@ -272,6 +276,57 @@ func TestAPeriodNamesItsLastDay(t *testing.T) {
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestTheDocumentedExamplesAreAnsweredAsWritten(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "explain.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args, question, seen := []string{"explain", "-"}, "", 0
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "```"):
+			args = []string{"explain", "-"}
+			if kind := line[3:]; kind != "" {
+				args = []string{"explain", kind, "-"}
+			}
+		case strings.HasPrefix(line, "> "):
+			question = line[2:]
+		case strings.HasPrefix(line, "< "):
+			seen++
+			want, open := strings.CutSuffix(line[2:], "…")
+			_, got, _ := airegw(t, question+"\n", args...)
+			got = strings.TrimSuffix(got, "\n")
+			if got != want && !(open && strings.HasPrefix(got, want)) {
+				t.Errorf("%v %s\ngot  %s\nwant %s", args, question, got, line[2:])
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d examples", seen)
+	}
+}
+
+func TestEveryMemberOfASituationIsDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "explain.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shape := range []reflect.Type{
+		reflect.TypeFor[situationShape](), reflect.TypeFor[policies.Person](), reflect.TypeFor[policies.Card](),
+		reflect.TypeFor[policies.Explanation](), reflect.TypeFor[policies.OptionExplanation](), reflect.TypeFor[delivery.Address](),
+	} {
+		for _, field := range reflect.VisibleFields(shape) {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if name != "" && !strings.Contains(string(text), "`"+name+"`") {
+				t.Errorf("%s: %s is not in docs/explain.md", shape, name)
+			}
 		}
 	}
 }
