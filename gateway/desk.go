@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -385,6 +386,9 @@ func (d Desk) Refuse(ctx context.Context, number, code, detail string) error {
 	return d.move(ctx, number, EventRefused, Outcome{Code: code, Args: args("detail", detail)})
 }
 
+// reasonShape is a reason's code as the core takes it.
+var reasonShape = regexp.MustCompile(`^[a-z][a-z0-9_]{1,50}$`)
+
 func args(name, value string) map[string]string {
 	if value == "" {
 		return nil
@@ -411,6 +415,9 @@ func (d Desk) Cancel(ctx context.Context, number, code, detail string) error {
 	if code == "" {
 		code = "withdrawn"
 	}
+	if !reasonShape.MatchString(code) {
+		return invalid("/code", "reason_missing")
+	}
 	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
 		o := r.Order()
 		if o == nil || o.Dead {
@@ -431,10 +438,16 @@ func (d Desk) askCancel(r *Request, o *Order, code string, now time.Time) (Chang
 	case r.State.Final() || r.State == StateInProduction || o.CoreSeq > 1:
 		return Change{}, nil, NewError(Conflict, "too_late")
 	}
-	return Change{Outbox: []Outbox{{
+	change := Change{Outbox: []Outbox{{
 		RequestID: r.ID, OrderKey: o.Key, Kind: OutboxCancellation, Key: changeKey(o, "cancel", r.Version), Due: now, Actor: d.scope.actor,
 		Private: payload(reasonData{Code: code}),
-	}}}, []Event{{
+	}}}
+	if r.State == StateSigned && r.Mark.Kind == MarkParked {
+		// A submission that is parked would hold this back for ever: it comes up
+		// once more and is withdrawn.
+		change.Unpark, change.Mark = true, &Mark{}
+	}
+	return change, []Event{{
 		Type: EventCancelAsked, At: now, Actor: d.scope.actor, Data: payload(orderData{Key: o.Key, Code: code}),
 	}}, nil
 }
@@ -504,6 +517,9 @@ func (d Desk) PrepareForms(ctx context.Context, number string) error {
 		}
 		o = r.Order()
 	}
+	if o.Asked != "" {
+		return NewError(Conflict, "change_under_way")
+	}
 	prepared, err := g.core.Prepare(ctx, o.Key, o.Body)
 	g.sawCore(err)
 	if err != nil {
@@ -541,6 +557,10 @@ func (d Desk) openOrder(ctx context.Context, r *Request) error {
 	}
 	if r.Counter.Fee == nil || (r.Counter.Fee.Means != "exempt" && r.Counter.Fee.Cents != decision.FeeCents) {
 		return invalid("/fee/cents", "fee_differs", "due", fmt.Sprintf("%d.%02d", decision.FeeCents/100, decision.FeeCents%100))
+	}
+	if decision.FingerprintsRequired && r.Counter.Capture.Exemption == "under_12" {
+		// The age is the rules' word, and only known here for certain.
+		return invalid("/fingerprints", "fingerprints_two_hands")
 	}
 	decided := decidedEvent(facts, decision, now, d.scope.actor)
 	r.Decision = &Decided{At: now, Facts: facts, Decision: decision}
@@ -634,6 +654,9 @@ func (d Desk) PrintForms(ctx context.Context, number string) (Forms, error) {
 	if r.State != StateFormsReady || o == nil || o.FormsConfirmed {
 		return Forms{}, moved(r)
 	}
+	if o.Asked != "" {
+		return Forms{}, NewError(Conflict, "change_under_way")
+	}
 	halves, err := g.store.Halves(ctx, o.Key)
 	if KindOf(err) == NotFound {
 		// Wiped by time: the core gives them again until the forms are confirmed.
@@ -674,6 +697,8 @@ func (d Desk) ConfirmForms(ctx context.Context, number string) error {
 		return moved(r)
 	case o.FormsConfirmed:
 		return nil
+	case o.Asked != "":
+		return NewError(Conflict, "change_under_way")
 	case o.Prints == 0:
 		return NewError(Conflict, "print_missing")
 	}
@@ -697,6 +722,9 @@ func (d Desk) VoidOrder(ctx context.Context, number, code string) error {
 	}
 	if code == "" {
 		code = "data_changed"
+	}
+	if !reasonShape.MatchString(code) {
+		return invalid("/code", "reason_missing")
 	}
 	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
 		o := r.Order()

@@ -105,6 +105,14 @@ func (d Desk) Submit(ctx context.Context, in Input) (Ack, error) {
 		return Ack{Number: number, TrackerCode: tracker, Created: true, State: StateSubmitted}, nil
 	}
 	r, err := g.load(ctx, d.scope, id)
+	if KindOf(err) == NotFound {
+		// It has gone to another office since; whoever holds the key is still told
+		// its number, and no code that is newer than the one they were given.
+		r, err = g.load(ctx, systemScope("intake"), id)
+		if err == nil {
+			return Ack{Number: id, State: r.State}, nil
+		}
+	}
 	if err != nil {
 		return Ack{}, err
 	}

@@ -73,12 +73,18 @@ func (g *Gateway) sendSubmission(ctx context.Context, r *Request, row Outbox) er
 	if len(row.Private) > 0 {
 		held, err := g.core.Lookup(ctx, o.Key)
 		g.sawCore(err)
-		if err != nil {
+		var verdict *CoreVerdict
+		if err != nil && (o.Asked != askedCancellation || !errors.As(err, &verdict)) {
 			return g.coreDelay(ctx, row, err)
 		}
 		if held.Receipt != nil {
 			return g.settleSubmission(ctx, r, row, *held.Receipt)
 		}
+	}
+	if o.Asked == askedCancellation {
+		// Given up before the core accepted it: the cancellation behind this row
+		// goes first by this one going away.
+		return g.commit(ctx, r, Change{Settle: &row})
 	}
 	stopped, err := g.refresh(ctx, r, row)
 	if err != nil || stopped {
@@ -137,12 +143,23 @@ func (g *Gateway) coreDelay(ctx context.Context, row Outbox, err error) error {
 	return g.later(ctx, row, "core_unavailable")
 }
 
-// refresh asks the register and the rules again when the last check is older
-// than the relay may trust. If they no longer allow the order it is parked with
+// trusted says whether the last answers of register and rules still let an
+// order go: young enough, and nothing in them against it. A referent who
+// un-parks an order has it asked again, never sent on an answer that forbids it.
+func (g *Gateway) trusted(r *Request, now time.Time) bool {
+	if r.Register == nil || r.Decision == nil || now.Sub(r.Register.At) >= g.set.RecheckAfter {
+		return false
+	}
+	refusal, blocked := sortFindings(r.Register.Findings)
+	return refusal == nil && !blocked && r.Decision.Decision.Outcome == policies.OutcomeAllowed
+}
+
+// refresh asks the register and the rules again when their last answers are not
+// to be trusted any more. If they no longer allow the order it is parked with
 // the reason: stopped is true.
 func (g *Gateway) refresh(ctx context.Context, r *Request, row Outbox) (stopped bool, err error) {
 	now := g.clock.Now()
-	if r.Register != nil && now.Sub(r.Register.At) < g.set.RecheckAfter {
+	if g.trusted(r, now) {
 		return false, nil
 	}
 	checked, err := g.ask(ctx, r, "relay")
@@ -202,8 +219,16 @@ func (g *Gateway) sendCancellation(ctx context.Context, r *Request, row Outbox) 
 	}
 	voiding := len(why.Code) > 5 && why.Code[:5] == "void:"
 	code := why.Code
+	target := StateCancelled
 	if voiding {
-		code = why.Code[5:]
+		code, target = why.Code[5:], StateInEnquiry
+	}
+	actor := systemScope("relay").actor
+	denied := Event{Type: EventCancelDenied, At: g.clock.Now(), Actor: actor, Data: payload(orderData{Key: row.OrderKey, Code: "too_late"})}
+	if step(r.State, target) != nil {
+		// The order went on while this waited (accepted, or refused for good): a
+		// grant could not be recorded, so none is asked for.
+		return g.commit(ctx, r, Change{Settle: &row}, denied)
 	}
 	granted, err := g.askOnce(ctx, row, func() (bool, error) {
 		return g.core.Cancel(ctx, row.OrderKey, row.Key, code, row.Actor)
@@ -216,9 +241,7 @@ func (g *Gateway) sendCancellation(ctx context.Context, r *Request, row Outbox) 
 	if err != nil {
 		return g.coreDelay(ctx, row, err)
 	}
-	actor := systemScope("relay").actor
-	e := Event{Type: EventCancelDenied, At: g.clock.Now(), Actor: actor, Data: payload(orderData{Key: row.OrderKey, Code: "too_late"})}
-	change := Change{Settle: &row}
+	e, change := denied, Change{Settle: &row}
 	switch {
 	case granted && voiding:
 		e.Type, e.Data = EventOrderVoided, payload(orderData{Key: row.OrderKey, Code: code})

@@ -251,6 +251,12 @@ type Order struct {
 	Asked          string          `json:"asked,omitempty"` // a cancellation or delivery change on its way
 }
 
+// What may be asked of the core about an order (Order.Asked).
+const (
+	askedCancellation = "cancellation"
+	askedDelivery     = "delivery"
+)
+
 // Order answers the current order; nil before the first.
 func (r *Request) Order() *Order {
 	if len(r.Orders) == 0 {
@@ -534,7 +540,7 @@ func (r *Request) absorb(e Event) error {
 		if o == nil {
 			return fmt.Errorf("no order to change")
 		}
-		o.Asked = "delivery"
+		o.Asked = askedDelivery
 	case EventDeliveryGranted:
 		var p signedPrivate
 		if err := read(e.Private, &p); err != nil {
@@ -587,7 +593,7 @@ func (r *Request) absorbOrder(e Event, order func(string) (*Order, error)) error
 		o.Dead, o.Asked = true, ""
 		r.Counter.Capture = nil // a new order needs a new capture and signature
 	case EventCancelAsked:
-		o.Asked = "cancellation"
+		o.Asked = askedCancellation
 	case EventCancelDenied, EventDeliveryDenied:
 		o.Asked = ""
 	}

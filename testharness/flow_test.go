@@ -16,7 +16,9 @@ import (
 	"airegw/delivery"
 	"airegw/gateway"
 	"airegw/gateway/app"
+	"airegw/gateway/issuance"
 	"airegw/gateway/jose"
+	"airegw/gateway/outbound"
 	"airegw/policies"
 	"airegw/testharness/coresim"
 	"airegw/testharness/sim"
@@ -446,4 +448,41 @@ func (w *flow) checksOf(number string) []string {
 func (w *flow) change(cf string, f func(p *sim.Person)) {
 	w.t.Helper()
 	w.must("change "+cf, w.sims.ANPR.Change(cf, 0, func(p *sim.Person) error { f(p); return nil }))
+}
+
+// cancelBehindOurBack cancels an order at the core with a key of its own, as
+// another copy of us would.
+func (w *flow) cancelBehindOurBack(number string) {
+	w.t.Helper()
+	granted, err := w.coreClient().Cancel(w.ctx, issuance.Cancellation{
+		OrderKey: number + ".1", ChangeKey: number + ".1-behind", Reason: "withdrawn", Actor: issuance.Actor{Operator: "somebody", Station: station},
+	})
+	if err != nil || granted.Outcome != issuance.OutcomeAccepted {
+		w.t.Fatalf("cancel: %+v %v", granted, err)
+	}
+}
+
+// coreClient is a second client of the core with our own keys.
+func (w *flow) coreClient() *issuance.Client {
+	w.t.Helper()
+	file := func(name string) string { return filepath.Join(w.dir, name) }
+	key, err := jose.LoadKey(file(w.config.Core.KeyFile), jose.ES256)
+	w.must("key", err)
+	raw, err := os.ReadFile(file(w.config.Core.JWKSFile))
+	w.must("keys of the core", err)
+	keys, err := jose.ParseKeySet(raw)
+	w.must("keys of the core", err)
+	tls, err := outbound.LoadTLS(outbound.TLSFiles{CA: file(w.config.Core.CAFile), Cert: file(w.config.Core.CertFile), Key: file(w.config.Core.CertKey)})
+	w.must("certificates", err)
+	out, err := outbound.New(outbound.Config{
+		Peer: "core", Deadline: 10 * time.Second, PerTry: 5 * time.Second, MaxBody: 1 << 20, Tries: 1, TLS: tls, Clock: w.clock.Now,
+		Rand: func() float64 { return 0 }, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	w.must("way out", err)
+	client, err := issuance.New(issuance.Config{
+		BaseURL: w.config.Core.URL, ClientID: w.config.Core.ClientID, CoreID: w.config.Core.ID, Key: key, CoreKeys: keys,
+		Out: out, Clock: w.clock.Now, Rand: rand.Reader,
+	})
+	w.must("client", err)
+	return client
 }
