@@ -206,6 +206,10 @@ func TestAPersonIsServedAtTheCounterInABrowser(t *testing.T) {
 	p.open("/?lang=it")
 	p.open("/login")
 	p.look("login")
+	p.js(`const i = document.querySelector("#f-filter"); i.value = "silvia amato"; i.dispatchEvent(new Event("input", {bubbles: true}));`)
+	if n := p.js(`return [...document.querySelectorAll(".person")].filter(e => !e.hidden).length`); n != "1" {
+		t.Errorf("the list shows %s people called Silvia Amato", n)
+	}
 	p.open("/no/such/page")
 	p.look("not-found")
 	p.open("/operator")

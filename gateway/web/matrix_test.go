@@ -85,7 +85,8 @@ func matrix() map[string]row {
 		"enquiry":      {``, nil, moved},
 		"capture": {
 			`{"station":"PDL-C745-01","photo":"p","signature":"s","exemption":"permanent"}`,
-			url.Values{"station": {"{station}"}, "photo": {"p"}, "signature": {"s"}, "exemption": {"permanent"}}, ok,
+			url.Values{"station": {"{station}"}, "photo": {"p"}, "signature": {"s"}, "exemption": {"permanent"}},
+			ok,
 		},
 		"fee":      {`{"cents":2195,"means":"card"}`, url.Values{"euro": {"21,95"}, "means": {"card"}}, ok},
 		"suspend":  {`{"code":"photo_unfit"}`, url.Values{"code": {"photo_unfit"}}, moved},

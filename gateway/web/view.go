@@ -33,7 +33,8 @@ func loadPages(assets *assetSet) (*pageSet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("web: list templates: %w", err)
 	}
-	base := template.New("").Funcs(template.FuncMap{"field": newField, "list": func(v ...string) []string { return v },
+	base := template.New("").Funcs(template.FuncMap{
+		"field": newField, "list": func(v ...string) []string { return v },
 		"tracked": func(v *view, t trackingAnswer) any {
 			return struct {
 				V        *view

@@ -33,6 +33,15 @@
   window.addEventListener("pageshow", () => {
     for (const f of document.querySelectorAll("form[data-sent]")) delete f.dataset.sent;
   });
+  // Narrow a long list by what is typed.
+  for (const box of document.querySelectorAll("[data-filter]")) {
+    box.hidden = false;
+    const plain = (s) => s.toLowerCase().normalize("NFD").replace(/\p{M}/gu, "");
+    box.querySelector("input").addEventListener("input", (e) => {
+      const want = plain(e.target.value);
+      for (const item of document.querySelectorAll(box.dataset.filter)) item.hidden = !plain(item.textContent).includes(want);
+    });
+  }
   const first = document.querySelector("#problems");
   if (first) {
     first.tabIndex = -1;
