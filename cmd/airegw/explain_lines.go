@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,14 +74,154 @@ func answerSituation(set *policies.Set, line json.RawMessage) (policies.Explanat
 			}
 		}
 	}
-	answer, err := set.ExplainSituation(line)
-	err = lineErrorOf(err)
-	var wrong *lineError
-	if errors.As(err, &wrong) && wrong.Code == "unknown_member" {
-		// The shape above knows every other member.
-		wrong.Field = "given_policy." + wrong.Field
+	line, err := withGiven(line)
+	if err != nil {
+		return policies.Explanation{}, err
 	}
-	return answer, err
+	answer, err := set.ExplainSituation(line)
+	return answer, lineErrorOf(err)
+}
+
+// givenQuestion is a supposed rule as other systems write it: the members of
+// the policy model of specs B.2.4. Those about a parcel on its way do not touch
+// this answer, which ends at the choice.
+type givenQuestion struct {
+	Country     *string         `json:"country"`
+	Post        *string         `json:"post"`
+	Option      *string         `json:"option"`
+	Channel     *string         `json:"channel"`
+	Allowed     *bool           `json:"allowed"`
+	ReasonCode  *string         `json:"reason_code"`
+	ReasonText  json.RawMessage `json:"reason_text"` // a string, or {"it","en"}
+	LegalRef    *string         `json:"legal_ref"`
+	ValidFrom   *string         `json:"valid_from"` // RFC 3339, or a date or minute in Rome
+	ValidTo     *string         `json:"valid_to"`
+	DecidedBy   []string        `json:"decided_by"`
+	StorageDays *int            `json:"storage_days"`
+	ReturnPath  *string         `json:"return_path"`
+	MaxAttempts *int            `json:"max_attempts"`
+	EstDays     *int            `json:"est_days"`
+}
+
+// givenRule is the same in the form that policies reads.
+type givenRule struct {
+	Country    string        `json:"country,omitempty"`
+	Post       string        `json:"post,omitempty"`
+	Option     string        `json:"option"`
+	Channel    string        `json:"channel,omitempty"`
+	Allowed    bool          `json:"allowed"`
+	ReasonCode string        `json:"reason_code,omitempty"`
+	ReasonText policies.Text `json:"reason_text"`
+	LegalRef   string        `json:"legal_ref,omitempty"`
+	ValidFrom  string        `json:"valid_from,omitempty"`
+	ValidTo    string        `json:"valid_to,omitempty"`
+}
+
+// withGiven rewrites the supposed rules of a situation, if it has any, naming
+// what is wrong in them by its path.
+func withGiven(line json.RawMessage) (json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(line, &members); err != nil {
+		return nil, &lineError{"invalid_json", "", err.Error()}
+	}
+	given := bytes.TrimSpace(members["given_policy"])
+	if len(given) == 0 || string(given) == "null" {
+		return line, nil
+	}
+	list := []json.RawMessage{json.RawMessage(given)}
+	path := func(int) string { return "given_policy" }
+	switch given[0] {
+	case '{':
+	case '[':
+		if err := json.Unmarshal(given, &list); err != nil {
+			return nil, &lineError{"invalid_json", "given_policy", err.Error()}
+		}
+		path = func(i int) string { return fmt.Sprintf("given_policy[%d]", i) }
+	default:
+		return nil, &lineError{"wrong_type", "given_policy", "a supposed rule is an object"}
+	}
+	rules := make([]givenRule, len(list))
+	for i, one := range list {
+		rule, err := readGiven(one)
+		if err != nil {
+			var wrong *lineError
+			if errors.As(err, &wrong) {
+				wrong.Field = strings.TrimSuffix(path(i)+"."+wrong.Field, ".")
+			}
+			return nil, err
+		}
+		rules[i] = rule
+	}
+	rewritten, err := json.Marshal(rules)
+	if err != nil {
+		return nil, fmt.Errorf("rewrite supposed rules: %w", err)
+	}
+	members["given_policy"] = rewritten
+	return json.Marshal(members)
+}
+
+func readGiven(one json.RawMessage) (givenRule, error) {
+	var q givenQuestion
+	if one[0] != '{' {
+		return givenRule{}, &lineError{"wrong_type", "", "a supposed rule is an object"}
+	}
+	if err := checkShape(one, reflect.TypeOf(q), &q); err != nil {
+		return givenRule{}, err
+	}
+	switch {
+	case q.Option == nil:
+		return givenRule{}, errMissing("option")
+	case q.Allowed == nil:
+		return givenRule{}, errMissing("allowed")
+	case !slices.Contains(policies.DeliveryOptions[:], policies.DeliveryOption(*q.Option)):
+		return givenRule{}, &lineError{"unknown_value", "option", "the deliveries are " + words(policies.DeliveryOptions[:])}
+	}
+	text := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	rule := givenRule{
+		Country: text(q.Country), Post: text(q.Post), Option: *q.Option, Channel: text(q.Channel), Allowed: *q.Allowed,
+		ReasonCode: text(q.ReasonCode), LegalRef: text(q.LegalRef),
+	}
+	var said string
+	switch {
+	case len(q.ReasonText) == 0:
+	case json.Unmarshal(q.ReasonText, &said) == nil:
+		rule.ReasonText = policies.Text{IT: said, EN: said}
+	default:
+		if err := checkShape(q.ReasonText, reflect.TypeFor[policies.Text](), &rule.ReasonText); err != nil {
+			return givenRule{}, &lineError{"wrong_type", "reason_text", `a string or {"it","en"} is expected`}
+		}
+	}
+	for _, bound := range []struct {
+		name string
+		text *string
+		into *string
+	}{{"valid_from", q.ValidFrom, &rule.ValidFrom}, {"valid_to", q.ValidTo, &rule.ValidTo}} {
+		at, ok := inRomeText(text(bound.text))
+		if !ok {
+			return givenRule{}, &lineError{"bad_date", bound.name, "an RFC 3339 instant to the minute, or YYYY-MM-DD in Rome, is expected"}
+		}
+		*bound.into = at
+	}
+	return rule, nil
+}
+
+// inRomeText writes an RFC 3339 instant as rule files do; a date or minute of
+// theirs stays as it is.
+func inRomeText(text string) (string, bool) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at.In(policies.Rome()).Format("2006-01-02T15:04"), at.Second() == 0 && at.Nanosecond() == 0
+	}
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04"} {
+		if _, err := time.Parse(layout, text); err == nil {
+			return text, true
+		}
+	}
+	return text, text == "" || text == "always"
 }
 
 func answerExpiry(set *policies.Set, line json.RawMessage) (policies.ExpiryExplanation, error) {
@@ -217,7 +358,7 @@ func lineErrorOf(err error) error {
 		}
 		return &lineError{words[0], strings.TrimPrefix(facts.Field, "$"), text}
 	case errors.As(err, &given):
-		return &lineError{strings.TrimPrefix(given.Code, "rules."), fmt.Sprintf("given_policy[%d]", given.Line-1), given.Detail}
+		return &lineError{strings.TrimPrefix(given.Code, "rules."), "given_policy", given.Detail}
 	case errors.As(err, &address):
 		first := address.Problems[0]
 		text := messages.Text(messages.EN, first.Code, nil)

@@ -180,6 +180,7 @@ func TestSituationsAreAnsweredLineByLine(t *testing.T) {
 	base := `"on":"2026-11-21T12:00:00+01:00","channel":"comune","residence_country":"AR"`
 	person := `"register_subjects":1,"expatriation":"declared","person":{"birth_date":"1980-11-20","aire":true,"citizenship":"IT","alive":true,"cf_validated":true,` +
 		`"existing_card":{"kind":"paper","state":"valid","expires":"2028-11-20"}}`
+	given := func(rules string) string { return `{` + base + `,"reason":"first_issue","given_policy":` + rules + `}` }
 	checkLines(t, []string{"-"}, [][2]string{
 		{`{` + base + `,"reason":"first_issue",` + person + `}`, `{"outcome":"accepted","reasons":[],"needs":[],"options":{"COMUNE_PICKUP":{"allowed":true,`},
 		{`{` + base + `,"reason":"first_issue",` + person + `}`, `"expiry":"2036-11-20","fee_eur":22.21,"print_note":null,"legal_basis":"L. 11/2026 art. 5(2)"`},
@@ -191,7 +192,18 @@ func TestSituationsAreAnsweredLineByLine(t *testing.T) {
 		{`{` + base + `,"reason":"first_issue","person":{"existing_card":{"number":1}}}`, `{"error":{"code":"unknown_member","field":"person.existing_card.number"`},
 		{`{` + base + `,"Reason":"first_issue"}`, `{"error":{"code":"unknown_member","field":"Reason"`},
 		{`{` + base + `,"reason":"first_issue","given_policy":{"option":"CONSULATE","colour":1}}`, `{"error":{"code":"unknown_member","field":"given_policy.colour"`},
-		{`{` + base + `,"reason":"first_issue","given_policy":{"option":"CONSULATE","country":"ZZ"}}`, `{"error":{"code":"unknown_country","field":"given_policy[0]"`},
+		{`{` + base + `,"reason":"first_issue","given_policy":{"option":"CONSULATE","country":"ZZ"}}`, `{"error":{"code":"required","field":"given_policy.allowed"`},
+		{given(`{"option":"CONSULATE","country":"ZZ","allowed":true}`), `{"error":{"code":"unknown_country","field":"given_policy"`},
+		{given(`{"option":"MOON","allowed":true}`), `{"error":{"code":"unknown_value","field":"given_policy.option"`},
+		{given(`[{"option":"CONSULATE","allowed":true},{"option":"CONSULATE","allowed":"yes"}]`), `{"error":{"code":"wrong_type","field":"given_policy[1].allowed"`},
+		{given(`{"option":"CONSULATE","allowed":true,"valid_from":"soon"}`), `{"error":{"code":"bad_date","field":"given_policy.valid_from"`},
+		{given(`{"option":"CONSULATE","allowed":true,"reason_text":{"de":"x"}}`), `{"error":{"code":"wrong_type","field":"given_policy.reason_text"`},
+		{given(`3`), `{"error":{"code":"wrong_type","field":"given_policy"`},
+		{given(`[3]`), `{"error":{"code":"wrong_type","field":"given_policy[0]"`},
+		{given(`{"country":"AR","post":null,"option":"CONSULATE","channel":null,"allowed":true,"reason_code":"local_need","reason_text":"per prova","legal_ref":"X","decided_by":["interior","maeci"],` +
+			`"valid_from":"2026-11-01T00:00:00+01:00","valid_to":null,"storage_days":30,"return_path":"post","max_attempts":2,"est_days":20}`), `"CONSULATE":{"allowed":true,"code":"local_need","reason":{"it":"per prova","en":"per prova"}`},
+		{given(`{"country":"AR","option":"CONSULATE","allowed":true,"valid_from":"2026-11-21T12:01:00+01:00"}`), `"CONSULATE":{"allowed":false`},
+		{given(`[]`), `"CONSULATE":{"allowed":false`},
 		{`{` + base + `,"reason":"first_issue","reason":"loss"}`, `{"error":{"code":"repeated_member","field":"reason"`},
 		{`{` + base + `}`, `{"error":{"code":"required","field":"reason"`},
 		{`{` + base + `,"reason":"boredom"}`, `{"error":{"code":"unknown_value","field":"reason"`},

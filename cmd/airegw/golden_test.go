@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -27,7 +28,13 @@ func golden(t *testing.T, name, got string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got != string(want) {
-		t.Errorf("%s (write it anew with -update if that is right):\ngot\n%s\nwant\n%s", file, got, want)
+	if got == string(want) {
+		return
 	}
+	g, w := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	i := 0
+	for i < min(len(g), len(w))-1 && g[i] == w[i] {
+		i++
+	}
+	t.Errorf("%s:%d differs (write it anew with -update if that is right):\ngot  %s\nwant %s", file, i+1, g[i], w[i])
 }
