@@ -64,8 +64,11 @@ func TestTheGravestFindingDecides(t *testing.T) {
 		code anpr.FindingCode
 		want anpr.Outcome
 	}{
-		{anpr.FindingNamesTruncated, anpr.OutcomeNote}, {anpr.FindingNotFound, anpr.OutcomeCorrect},
-		{anpr.FindingDuplicate, anpr.OutcomeReview}, {anpr.FindingDeceased, anpr.OutcomeRefuse}, {anpr.FindingNamesDiffer, anpr.OutcomeRefuse},
+		{anpr.FindingNamesTruncated, anpr.OutcomeNote},
+		{anpr.FindingNotFound, anpr.OutcomeCorrect},
+		{anpr.FindingDuplicate, anpr.OutcomeReview},
+		{anpr.FindingDeceased, anpr.OutcomeRefuse},
+		{anpr.FindingNamesDiffer, anpr.OutcomeRefuse},
 	} {
 		rec.Findings = append(rec.Findings, anpr.Finding{Code: step.code})
 		if got := rec.Outcome(); got != step.want {

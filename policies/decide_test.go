@@ -95,7 +95,8 @@ func ruleDates(s *Set) []int64 {
 func checkWhole(t interface {
 	Helper()
 	Fatalf(string, ...any)
-}, s *Set, f Facts) {
+}, s *Set, f Facts,
+) {
 	t.Helper()
 	d := s.Decide(f)
 	possible := false

@@ -44,18 +44,23 @@ WHERE p.request_id = r.id AND p.person_digest = r.applicant_digest)`, nil, "appl
 AND r.work_step = '' AND r.mark_kind <> 'parked'`, nil, "I5: no worker will come"},
 		{`SELECT r.id || ' in ' || r.state FROM requests r WHERE r.state IN ('submitted', 'prechecked')
 AND r.office_id = '' AND r.work_step = '' AND r.mark_kind <> 'parked'`, nil, "I5: no office and no work"},
-		{`SELECT r.id || ' in ' || r.state FROM requests r WHERE r.state IN (` + stateList(outboxStates) + `)
+		{
+			`SELECT r.id || ' in ' || r.state FROM requests r WHERE r.state IN (` + stateList(outboxStates) + `)
 AND r.mark_kind <> 'parked'
 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = r.id AND o.kind = 'submission' AND o.status <> 'settled')`,
-			nil, "I5: signed, and no outbox row"},
+			nil, "I5: signed, and no outbox row",
+		},
 		{`SELECT r.id FROM requests r WHERE r.mark_kind = 'waiting' AND r.work_step = ''
 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.request_id = r.id AND o.status = 'open')
 AND r.mark_due = 0`, nil, "I5: waits without a due time"},
 		{`SELECT r.id || ' ' || r.work_step FROM requests r WHERE r.work_step <> '' AND r.mark_kind <> 'parked'
 AND r.work_due < $1 AND r.work_lease < $1`, []any{late}, "I5: work overdue by an hour"},
-		{`SELECT o.request_id || ' row ' || o.id FROM outbox o WHERE o.status = 'open' AND o.due < $1 AND o.lease < $1
+		{
+			`SELECT o.request_id || ' row ' || o.id FROM outbox o WHERE o.status = 'open' AND o.due < $1 AND o.lease < $1
 AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.request_id = o.request_id AND b.status <> 'settled' AND b.id < o.id)`,
-			[]any{late}, "I5: outbox row overdue by an hour"},
+			[]any{late},
+			"I5: outbox row overdue by an hour",
+		},
 		{`SELECT o.request_id || ' row ' || o.id FROM outbox o JOIN requests r ON r.id = o.request_id
 WHERE o.status = 'parked' AND r.mark_kind <> 'parked'`, nil, "I5: parked outbox row nobody is shown"},
 		{`SELECT x.request_id FROM (SELECT request_id, office_id FROM events UNION ALL SELECT request_id, office_id FROM request_persons
@@ -64,7 +69,7 @@ JOIN requests r ON r.id = x.request_id WHERE x.office_id <> r.office_id GROUP BY
 		{`SELECT h.order_key FROM halves h JOIN requests r ON r.id = h.request_id
 WHERE h.wiped_at = 0 AND r.state IN (` + stateList(afterHalves()) + `)`, nil, "halves kept after the forms"},
 	}
-	tx, err := s.reader.BeginTx(ctx, nil)
+	tx, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, translate("check invariants", err)
 	}
@@ -95,7 +100,8 @@ func afterHalves() []gateway.State {
 	}
 }
 
-// Stats is the database as a file.
+// Stats is the database as a file, or as PostgreSQL sees it (Path is its name
+// then, and the log is the server's).
 type Stats struct {
 	Path      string           `json:"path"`
 	Bytes     int64            `json:"bytes"`
@@ -110,15 +116,8 @@ type Stats struct {
 // Stats counts every table; it reads the whole database's indexes.
 func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	st := Stats{Path: s.path, Rows: map[string]int64{}}
-	info, err := os.Stat(s.path)
+	err := s.sizes(ctx, &st)
 	if err != nil {
-		return Stats{}, translate("read sizes", err)
-	}
-	st.Bytes = info.Size()
-	info, err = os.Stat(s.path + "-wal")
-	if err == nil {
-		st.WALBytes = info.Size()
-	} else if !os.IsNotExist(err) {
 		return Stats{}, translate("read sizes", err)
 	}
 	for _, table := range counted {
@@ -129,17 +128,40 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 		}
 		st.Rows[table] = n
 	}
-	err = s.reader.QueryRowContext(ctx, `SELECT MAX(version_id) FROM goose_db_version WHERE is_applied = 1`).Scan(&st.Schema)
+	err = s.reader.QueryRowContext(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&st.Schema)
 	if err != nil {
 		return Stats{}, translate("read schema version", err)
 	}
-	if s.writer != nil {
+	switch {
+	case s.writer != nil:
 		st.Writes, st.Commits = s.writer.writes.Load(), s.writer.commits.Load()
+	case s.pg != nil:
+		st.Writes, st.Commits = s.pg.writes.Load(), s.pg.commits.Load()
 	}
 	if e := s.sealErr.Load(); e != nil && *e != nil {
 		st.SealError = (*e).Error()
 	}
 	return st, nil
+}
+
+// sizes reads how big the database is.
+func (s *Store) sizes(ctx context.Context, st *Stats) error {
+	if isPostgres(s.reader) {
+		return s.reader.QueryRowContext(ctx, `SELECT pg_database_size(current_database())`).Scan(&st.Bytes)
+	}
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return err
+	}
+	st.Bytes = info.Size()
+	info, err = os.Stat(s.path + "-wal")
+	switch {
+	case err == nil:
+		st.WALBytes = info.Size()
+	case !os.IsNotExist(err):
+		return err
+	}
+	return nil
 }
 
 // BenchResult is what the machine itself can do, beside what the product does.

@@ -106,8 +106,12 @@ func TestAColumnOpensOnlyWhereItWasSealed(t *testing.T) {
 		t.Fatalf("%q %v", got, err)
 	}
 	for _, place := range [][4]string{
-		{"k2", "events", "R1/2", "private"}, {"k2", "outbox", "R1/1", "private"}, {"k2", "events", "R1/1", "data"},
-		{"k1", "events", "R1/1", "private"}, {"k3", "events", "R1/1", "private"}, {"k2", "eventsR", "1/1", "private"},
+		{"k2", "events", "R1/2", "private"},
+		{"k2", "outbox", "R1/1", "private"},
+		{"k2", "events", "R1/1", "data"},
+		{"k1", "events", "R1/1", "private"},
+		{"k3", "events", "R1/1", "private"},
+		{"k2", "eventsR", "1/1", "private"},
 	} {
 		_, err = k.open(place[0], place[1], place[2], place[3], sealed)
 		if err == nil {

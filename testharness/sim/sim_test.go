@@ -400,6 +400,7 @@ func TestAJournalForgetsOnlyTheLineAKillTore(t *testing.T) {
 		t.Errorf("damage in the middle: %v", err)
 	}
 }
+
 func clientTLS(server *Authority, pair tls.Certificate) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: server.Pool(), Certificates: []tls.Certificate{pair}}
 }
