@@ -3,6 +3,7 @@ package testharness
 import (
 	"context"
 	"crypto/rand"
+	"crypto/rsa"
 	"io"
 	"log/slog"
 	"os"
@@ -70,13 +71,19 @@ var clientKey = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(path)
 })
 
+// voucherKey is PDND's key, made once for the same reason.
+var voucherKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
 // newFlow makes a world that begins at an instant.
 func newFlow(t *testing.T, at time.Time, set ...func(*app.Config)) *flow {
 	t.Helper()
 	w := &flow{t: t, ctx: context.Background(), clock: handClock{sim.NewManual(at)}, dir: t.TempDir()}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	var err error
-	w.sims, err = StartSims(SimOptions{Seed: 7, Clock: w.clock.ManualClock, Log: quiet})
+	voucher, err := voucherKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.sims, err = StartSims(SimOptions{Seed: 7, Clock: w.clock.ManualClock, Log: quiet, VoucherKey: voucher})
 	if err != nil {
 		t.Fatal(err)
 	}

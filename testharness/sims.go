@@ -3,6 +3,7 @@ package testharness
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,9 @@ type SimOptions struct {
 	Clock   sim.Clock     // nil: the machine's
 	Step    time.Duration // between two events of an order at the core; 0: only on demand
 	Log     *slog.Logger
+	// VoucherKey signs PDND's vouchers; nil: the one in Dir, or a new one. Tests
+	// that make many worlds share one, since RSA keys are slow to make.
+	VoucherKey *rsa.PrivateKey
 }
 
 // Sims is the simulated outside of the gateway: the register and the core, each
@@ -76,7 +80,7 @@ func StartSims(o SimOptions) (_ *Sims, err error) {
 			}
 		}
 	}
-	s.ANPR, err = anprsim.New(anprsim.Options{Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("anpr"), Logger: o.Log})
+	s.ANPR, err = anprsim.New(anprsim.Options{Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("anpr"), Logger: o.Log, Key: o.VoucherKey})
 	if err != nil {
 		return nil, fmt.Errorf("register simulator: %w", err)
 	}
