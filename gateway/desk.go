@@ -47,7 +47,7 @@ func (r *Request) NextStep() string {
 	if r.Mark.Kind == MarkParked {
 		return "next.parked"
 	}
-	if r.State == StatePrechecked && !r.DeliveryAllowed() {
+	if slices.Contains(askableStates, r.State) && !r.DeliveryAllowed() {
 		return "next.choose_delivery"
 	}
 	return "next." + string(r.State)
@@ -315,12 +315,16 @@ func (d Desk) ChooseDelivery(ctx context.Context, number string, choice Delivery
 		}
 		r.Delivery = choice
 		facts := factsOf(r, now)
-		decision := d.g.rules.Decide(facts)
+		decision := d.g.rules.now(now).Decide(facts)
 		decision.FactsDigest = facts.Digest()
 		if refused := decision.Options.For(choice.Option); refused.Verdict == policies.VerdictRefuse {
 			return Change{}, nil, refusedOption("/delivery/option", refused)
 		}
-		return Change{}, []Event{chosen, decidedEvent(facts, decision, now, d.scope.actor)}, nil
+		change := Change{}
+		if r.Mark.Code == markAskedAgain {
+			change.Mark = &Mark{} // what new rules asked is answered
+		}
+		return change, []Event{chosen, decidedEvent(facts, decision, now, d.scope.actor)}, nil
 	})
 }
 
@@ -547,7 +551,7 @@ func (d Desk) openOrder(ctx context.Context, r *Request) error {
 		return NewError(Conflict, missing)
 	}
 	facts := factsOf(r, now)
-	decision := g.rules.Decide(facts)
+	decision := g.rules.now(now).Decide(facts)
 	decision.FactsDigest = facts.Digest()
 	if o := decision.Options.For(r.Delivery.Option); o.Verdict == policies.VerdictRefuse {
 		return refusedOption("/delivery/option", o)
@@ -754,6 +758,11 @@ func (d Desk) Sign(ctx context.Context, number string) error {
 		case o.Asked != "":
 			return Change{}, nil, NewError(Conflict, "change_under_way")
 		}
+		decision := d.g.rules.now(now).Decide(factsOf(r, now))
+		if refused := decision.Options.For(r.Delivery.Option); refused.Verdict == policies.VerdictRefuse {
+			// The rules changed under the forms: void them, ask again.
+			return Change{}, nil, refusedOption("/delivery/option", refused)
+		}
 		return Change{Outbox: []Outbox{{
 			RequestID: r.ID, OrderKey: o.Key, Kind: OutboxSubmission, Key: o.Key, Due: now, Actor: d.scope.actor,
 		}}}, []Event{{
@@ -778,7 +787,7 @@ func (d Desk) ChangeDelivery(ctx context.Context, number string, choice Delivery
 			return Change{}, nil, NewError(Conflict, "change_under_way")
 		}
 		r.Delivery = choice
-		decision := d.g.rules.Decide(factsOf(r, now))
+		decision := d.g.rules.now(now).Decide(factsOf(r, now))
 		if refused := decision.Options.For(choice.Option); refused.Verdict == policies.VerdictRefuse {
 			return Change{}, nil, refusedOption("/delivery/option", refused)
 		}
@@ -853,7 +862,7 @@ func (d Desk) Reopen(ctx context.Context, number string) error {
 // of it by now. It stores nothing: the decision of record is made when an order
 // opens.
 func (d Desk) Decision(r *Request) policies.Decision {
-	return d.g.rules.Decide(factsOf(r, d.g.clock.Now()))
+	return d.g.RulesInForce().Decide(factsOf(r, d.g.clock.Now()))
 }
 
 // NextAct is one act of the counter's checklist.

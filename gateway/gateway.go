@@ -156,12 +156,13 @@ func (s Settings) withDefaults() Settings {
 	return s
 }
 
-// Parts are what a Gateway is made of. All are needed but Settings.
+// Parts are what a Gateway is made of. All are needed but Owners and Settings.
 type Parts struct {
 	Store    Store
 	Register Register
 	Core     Core
-	Rules    *policies.Set
+	Rules    *policies.Set // in force until UseRules says otherwise
+	Owners   *RuleOwners   // nil: rules cannot be changed
 	Clock    Clock
 	Random   io.Reader // for numbers and codes: crypto/rand in production
 	Log      *slog.Logger
@@ -173,13 +174,14 @@ type Gateway struct {
 	store    Store
 	register Register
 	core     Core
-	rules    *policies.Set
+	rules    *rulebook
+	owners   *RuleOwners
 	clock    Clock
 	random   io.Reader
 	log      *slog.Logger
 	set      Settings
 
-	wakeWork, wakeRelay, wakeStatus, wakeFeed chan struct{}
+	wakeWork, wakeRelay, wakeStatus, wakeFeed, wakeRules chan struct{}
 
 	mu      sync.Mutex
 	peers   map[string]PeerHealth
@@ -199,10 +201,10 @@ func New(p Parts) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: random source: %w", err)
 	}
 	return &Gateway{
-		store: p.Store, register: p.Register, core: p.Core, rules: p.Rules,
+		store: p.Store, register: p.Register, core: p.Core, rules: newRulebook(p.Rules), owners: p.Owners,
 		clock: p.Clock, random: p.Random, log: p.Log, set: p.Settings.withDefaults(),
 		wakeWork: make(chan struct{}, 1), wakeRelay: make(chan struct{}, 1),
-		wakeStatus: make(chan struct{}, 1), wakeFeed: make(chan struct{}, 1),
+		wakeStatus: make(chan struct{}, 1), wakeFeed: make(chan struct{}, 1), wakeRules: make(chan struct{}, 1),
 		peers: map[string]PeerHealth{},
 		// The jitter of retries need not be secret.
 		backoff: rand.New(rand.NewPCG(be(seed[:8]), be(seed[8:]))), //nolint:gosec // jitter only
@@ -246,6 +248,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	loop("relay", g.wakeRelay, g.set.Poll, g.RelayOnce)
 	loop("status", g.wakeStatus, g.set.Poll, g.ApplyOnce)
 	loop("feed", g.wakeFeed, g.set.FeedEvery, g.FeedOnce)
+	loop("rules", g.wakeRules, rulesEvery, g.RulesOnce)
 	loop("housekeeping", nil, time.Minute, g.HouseOnce)
 	wg.Wait()
 	return nil

@@ -84,7 +84,7 @@ func (d Desk) Submit(ctx context.Context, in Input) (Ack, error) {
 		Seq: 1, Type: EventSubmitted, To: StateSubmitted, At: now, Actor: d.scope.actor,
 		Data: payload(submittedData{
 			Channel: in.Channel, Reason: in.Reason, Office: office,
-			LegalBasis: g.rules.LegalBasis(in.Channel, now),
+			LegalBasis: g.rules.now(now).LegalBasis(in.Channel, now),
 		}),
 		Private: payload(submittedPrivate{Input: in, Tracker: tracker}),
 	}
@@ -570,11 +570,17 @@ func checkedEvent(c *Checked, now time.Time, actor Actor) Event {
 func (g *Gateway) decide(ctx context.Context, r *Request, t Task) error {
 	now := g.clock.Now()
 	actor := systemScope(string(StepDecide)).actor
-	facts := factsOf(r, r.CreatedAt)
-	decision := g.rules.Decide(facts)
+	rules, since := g.rules.at(now)
+	// A request counts from its making, but not from before the rules it is
+	// decided by.
+	facts := factsOf(r, latest(r.CreatedAt, since))
+	decision := rules.Decide(facts)
 	decision.FactsDigest = facts.Digest()
 	events := []Event{decidedEvent(facts, decision, now, actor)}
 	change := Change{Fence: t.Fence, Mark: &Mark{}}
+	if r.Decision != nil && r.Decision.Decision.RuleSet != decision.RuleSet && routed(r) {
+		return g.decideAgain(ctx, r, change, events, decision)
+	}
 	if outcome, refused := refusalOf(decision); refused && refusableStates[r.State] {
 		if post, known := r.CompetentPost(); known && outcome.Code == "post.not_competent" {
 			// The refusal says where to go instead (A58).

@@ -179,7 +179,7 @@ func (g *Gateway) refresh(ctx context.Context, r *Request, row Outbox) (stopped 
 		r.Register = checked
 		facts := factsOf(r, now)
 		facts.OnChosen = r.Order().SignedAt
-		decision := g.rules.Decide(facts)
+		decision := g.rules.now(now).Decide(facts)
 		decision.FactsDigest = facts.Digest()
 		events = append(events, decidedEvent(facts, decision, now, actor))
 		if decision.Outcome != policies.OutcomeAllowed {

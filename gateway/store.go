@@ -18,6 +18,8 @@ import (
 // encrypted before they touch the disk; fiscal codes, surnames and tracker
 // codes are kept as keyed digests only.
 type Store interface {
+	RuleStore
+
 	// Create stores a new request with its first event. If the idempotency key
 	// is known in its namespace with the same body digest, it answers the
 	// request that key made and created=false; with another digest Conflict

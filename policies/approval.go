@@ -84,20 +84,28 @@ func (s *Set) VerifyApprovals(signatures map[Owner]string, keys map[Owner]jose.K
 		}
 	}
 	for _, o := range Owners {
-		if err := s.approvable(o); err != nil {
+		if err := s.VerifyApproval(o, signatures[o], keys[o]); err != nil {
 			return err
 		}
-		set, ok := keys[o]
-		if !ok || set.Len() == 0 {
-			return &ApprovalError{CodeApprovalNoKey, o, nil}
-		}
-		sig, ok := signatures[o]
-		if !ok || sig == "" {
-			return &ApprovalError{CodeApprovalMissing, o, nil}
-		}
-		if _, err := jose.VerifyDetached(sig, s.ApprovalPayload(o), set, approvalAlgs, []string{approvalType}); err != nil {
-			return &ApprovalError{CodeApprovalInvalid, o, err}
-		}
+	}
+	return nil
+}
+
+// VerifyApproval checks one owner's approval of exactly this set. It does not
+// know the other owner's keys: VerifyApprovals does. The error is an
+// *ApprovalError.
+func (s *Set) VerifyApproval(o Owner, signature string, keys jose.KeySet) error {
+	if err := s.approvable(o); err != nil {
+		return err
+	}
+	if keys.Len() == 0 {
+		return &ApprovalError{CodeApprovalNoKey, o, nil}
+	}
+	if signature == "" {
+		return &ApprovalError{CodeApprovalMissing, o, nil}
+	}
+	if _, err := jose.VerifyDetached(signature, s.ApprovalPayload(o), keys, approvalAlgs, []string{approvalType}); err != nil {
+		return &ApprovalError{CodeApprovalInvalid, o, err}
 	}
 	return nil
 }

@@ -74,6 +74,10 @@ func Configure(ctx context.Context, conn Connection, dir string, o GatewayOption
 	if err != nil {
 		return app.Config{}, err
 	}
+	err = configureRules(dir, &c)
+	if err != nil {
+		return app.Config{}, err
+	}
 	for _, office := range o.Clients {
 		client, err := configureClient(dir, office)
 		if err != nil {

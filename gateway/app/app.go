@@ -34,7 +34,6 @@ import (
 	"airegw/gateway/outbound"
 	"airegw/gateway/store"
 	"airegw/gateway/web"
-	"airegw/policies"
 )
 
 // Options are what a Config file cannot say. The zero value is production.
@@ -77,6 +76,10 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if o.Random == nil {
 		o.Random = rand.Reader
 	}
+	rules, err := readRules(c)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
 	a := &App{log: o.Log}
 	if a.log == nil {
 		a.log = NewLog(c.Log, os.Stderr)
@@ -106,7 +109,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.Gateway, err = gateway.New(gateway.Parts{
-		Store: a.Store, Register: register, Core: core, Rules: policies.Shipped(),
+		Store: a.Store, Register: register, Core: core, Rules: rules.set, Owners: &rules.owners,
 		Clock: o.Clock, Random: o.Random, Log: a.log, Settings: gateway.Settings{
 			Lease: c.Workers.Lease, Poll: c.Workers.Poll, Workers: c.Workers.Count, RecheckAfter: c.Workers.RecheckAfter,
 			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery,
@@ -114,6 +117,10 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	err = a.Gateway.UseRules(ctx, rules.files, rules.approvals)
+	if err != nil {
+		return nil, fmt.Errorf("rules: %w", err)
 	}
 	return a, a.bind(ctx, c, o)
 }

@@ -36,6 +36,7 @@ type Config struct {
 	Database DatabaseConfig `yaml:"database"`
 	Register RegisterConfig `yaml:"register"`
 	Core     CoreConfig     `yaml:"core"`
+	Rules    RulesConfig    `yaml:"rules"`
 	Clients  []ClientConfig `yaml:"clients"`
 	Workers  WorkerConfig   `yaml:"workers"`
 	Log      LogConfig      `yaml:"log"`
@@ -180,6 +181,10 @@ func (c *Config) Check() error {
 	needed("core.ca_file", c.Core.CAFile)
 	needed("core.cert_file", c.Core.CertFile)
 	needed("core.cert_key_file", c.Core.CertKey)
+	for _, o := range c.Rules.owners() {
+		needed(o.keyPath, o.key)
+		needed(o.approvalPath, o.approval)
+	}
 	c.checkURL("base_url", c.BaseURL, bad)
 	c.checkURL("register.token_url", c.Register.TokenURL, bad)
 	c.checkURL("core.url", c.Core.URL, bad)

@@ -37,7 +37,7 @@ func manifestPath(backup string) string { return backup + ".manifest.json" }
 // counted are the tables a manifest counts: all of them.
 var counted = []string{
 	"meta", "requests", "request_persons", "events", "outbox", "core_events", "halves", "series",
-	"audit_entries", "audit_payloads", "audit_blocks", "sessions", "clients", "used_jti", "revocations",
+	"audit_entries", "audit_payloads", "audit_blocks", "sessions", "clients", "used_jti", "revocations", "rule_sets", "rule_approvals",
 }
 
 // Backup writes a consistent copy of the database to dst and its manifest
