@@ -206,7 +206,7 @@ func TestAPersonIsServedAtTheCounterInABrowser(t *testing.T) {
 	p := newPage(t, w)
 	one := person("ok", 0)
 
-	p.open("/")
+	p.open("/?lang=it")
 	p.look("home")
 	p.open("/?lang=en")
 	p.shows("The electronic identity card")
