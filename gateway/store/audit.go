@@ -89,6 +89,12 @@ func payloadDigest(salt, payload string) string {
 }
 
 func insertAudit(t *tx, rows []auditRow) error {
+	if len(rows) > 0 {
+		err := t.auditing()
+		if err != nil {
+			return err
+		}
+	}
 	for _, r := range rows {
 		if r.digest == "" {
 			_, err := t.exec(sqlInsertAudit, r.at, r.office, r.actor, r.act, r.subject, 0, "")
@@ -150,14 +156,18 @@ func (s *Store) sealer(every time.Duration) {
 
 // Seal chains every entry committed so far and answers how many it chained.
 func (s *Store) Seal(ctx context.Context) (int, error) {
-	if s.writer == nil {
+	if s.readOnly {
 		return 0, gateway.NewError(gateway.Unavailable, "store_read_only")
 	}
 	s.sealing.Lock()
 	defer s.sealing.Unlock()
 	total := 0
+	upTo, err := s.auditHorizon(ctx)
+	if err != nil {
+		return 0, err
+	}
 	for {
-		n, err := s.sealBlock(ctx)
+		n, err := s.sealBlock(ctx, upTo)
 		if err != nil {
 			return total, err
 		}
@@ -168,7 +178,7 @@ func (s *Store) Seal(ctx context.Context) (int, error) {
 	}
 }
 
-func (s *Store) sealBlock(ctx context.Context) (int, error) {
+func (s *Store) sealBlock(ctx context.Context, upTo int64) (int, error) {
 	var no, last int64
 	head := genesis()
 	var stored string
@@ -183,7 +193,7 @@ func (s *Store) sealBlock(ctx context.Context) (int, error) {
 		}
 	}
 	rows, err := s.query(ctx, `SELECT id, at, office_id, actor, act, subject, event_seq, content_digest
-FROM audit_entries WHERE id > $1 ORDER BY id LIMIT $2`, last, maxBlock)
+FROM audit_entries WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3`, last, upTo, maxBlock)
 	if err != nil {
 		return 0, translate("read audit entries", err)
 	}
@@ -321,12 +331,7 @@ func (b *badRow) Error() string { return b.What }
 // payloads and events. It changes nothing and works beside a running server
 // (ReadOnly). Errors say that it could not be read, never that it is bad.
 func (s *Store) VerifyAudit(ctx context.Context) (Report, error) {
-	conn, err := s.reader.Conn(ctx)
-	if err != nil {
-		return Report{}, translate("verify audit", err)
-	}
-	defer conn.Close()
-	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := s.snapshot(ctx)
 	if err != nil {
 		return Report{}, translate("verify audit", err)
 	}
@@ -340,6 +345,15 @@ func (s *Store) VerifyAudit(ctx context.Context) (Report, error) {
 		v.report.Bad = &bad.BadRow
 	}
 	return v.report, nil
+}
+
+// snapshot begins a reading of one moment.
+func (s *Store) snapshot(ctx context.Context) (*sql.Tx, error) {
+	o := &sql.TxOptions{ReadOnly: true}
+	if isPostgres(s.reader) {
+		o.Isolation = isolationSnapshot
+	}
+	return s.reader.BeginTx(ctx, o)
 }
 
 type verifier struct {

@@ -45,8 +45,12 @@ var counted = []string{
 // from a ReadOnly store in another process, and needs room for one copy. An
 // existing dst or manifest is never overwritten (Conflict "backup_exists").
 // The keys are not in it and must be kept elsewhere: without them the copy
-// tells nothing.
+// tells nothing. A PostgreSQL database is backed up by its own tools (pg_dump,
+// pg_basebackup): Invalid "backup_postgres".
 func (s *Store) Backup(ctx context.Context, dst string) (Manifest, error) {
+	if isPostgres(s.reader) {
+		return Manifest{}, gateway.NewError(gateway.Invalid, "backup_postgres")
+	}
 	dst, err := filepath.Abs(dst)
 	if err != nil {
 		return Manifest{}, translate("back up", err)

@@ -144,7 +144,7 @@ func (s *Store) PutHalves(ctx context.Context, requestID, orderKey string, h gat
 	now := micros(s.now())
 	return s.write(ctx, func(t *tx) error {
 		n, err := t.exec(`INSERT INTO halves (order_key, request_id, office_id, key_id, private, stored_at)
-SELECT $1, id, office_id, $3, $4, $5 FROM requests WHERE id = $2
+SELECT $1, r.id, r.office_id, $3, $4, $5 FROM (SELECT id, office_id FROM requests WHERE id = $2`+t.locks()+`) r WHERE TRUE
 ON CONFLICT (order_key) DO UPDATE SET key_id = excluded.key_id, private = excluded.private, stored_at = excluded.stored_at, wiped_at = 0`,
 			orderKey, requestID, keyID, private, now)
 		if err != nil {

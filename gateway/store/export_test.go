@@ -8,8 +8,10 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
 )
 
@@ -34,7 +36,12 @@ func fullDisk(t testing.TB) error {
 
 // FailStatement fails the k-th statement from now as a full disk would.
 func (s *Store) FailStatement(t testing.TB, k int) (fired func() bool, heal func()) {
-	full := fullDisk(t)
+	var full error
+	if s.pg != nil {
+		full = &pgconn.PgError{Code: "53100", Message: "disk full"}
+	} else {
+		full = fullDisk(t)
+	}
 	n, met := 0, false
 	f := func(text string) error {
 		switch {
@@ -51,8 +58,25 @@ func (s *Store) FailStatement(t testing.TB, k int) (fired func() bool, heal func
 		met = true
 		return full
 	}
-	s.writer.tx.fault.Store(&f)
-	return func() bool { return met }, func() { s.writer.tx.fault.Store(nil) }
+	var fault *atomic.Pointer[func(string) error]
+	if s.pg != nil {
+		fault = &s.pg.fault
+	} else {
+		fault = &s.writer.tx.fault
+	}
+	fault.Store(&f)
+	return func() bool { return met }, func() { fault.Store(nil) }
+}
+
+// CutConnections ends every other connection to the database, as the server
+// does when the process at their other end is gone.
+func (s *Store) CutConnections(t testing.TB) {
+	t.Helper()
+	_, err := s.reader.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Contents answers every row of every table as text.

@@ -84,7 +84,7 @@ func (s *Store) ClaimOutbox(ctx context.Context, now time.Time, lease time.Durat
 	var rows []outboxRow
 	err := s.write(ctx, func(t *tx) error {
 		rows = nil
-		r, err := t.returning(sqlClaimOutbox, micros(now.Add(lease)), micros(now), n)
+		r, err := t.returning(t.either(sqlClaimOutbox, pgClaimOutbox), micros(now.Add(lease)), micros(now), n)
 		if err != nil {
 			return err
 		}

@@ -71,13 +71,17 @@ func (s *Store) Create(ctx context.Context, n gateway.NewRequest) (id string, cr
 	}
 	err = s.write(ctx, func(t *tx) error {
 		id, created = "", false // it may run twice
+		err := t.auditing()
+		if err != nil {
+			return err
+		}
 		rows, err := t.exec(sqlInsertRequest, n.ID, office, string(n.Event.To), applicant, surname, tracker,
 			namespace, key, n.BodyDigest, at, string(n.Work.Step), micros(n.Work.Due))
 		if err != nil {
 			return err
 		}
 		if rows == 0 {
-			id, err = knownRequest(t, namespace, key, n.BodyDigest, applicant)
+			id, err = knownRequest(t, n.ID, namespace, key, n.BodyDigest, applicant)
 			return err
 		}
 		for _, p := range persons {
@@ -101,7 +105,7 @@ func (s *Store) Create(ctx context.Context, n gateway.NewRequest) (id string, cr
 
 // knownRequest says why a new request was not stored: the answer of an earlier
 // submission, or the conflict.
-func knownRequest(t *tx, namespace, key, body, applicant string) (string, error) {
+func knownRequest(t *tx, number, namespace, key, body, applicant string) (string, error) {
 	var id, stored, office string
 	found, err := t.get(sqlByKey, []any{namespace, key}, &id, &stored)
 	if err != nil {
@@ -119,6 +123,13 @@ func knownRequest(t *tx, namespace, key, body, applicant string) (string, error)
 	}
 	if found {
 		return "", gateway.NewError(gateway.Conflict, "already_open", "request", id, "office", office)
+	}
+	found, err = t.get(sqlStand, []any{number}, new(string), new(int64), new(string), new(int64))
+	if err != nil {
+		return "", err
+	}
+	if !found {
+		return "", errAgain // the person's open request ended in another replica just now
 	}
 	return "", gateway.NewError(gateway.Conflict, "number_taken")
 }
@@ -193,7 +204,11 @@ func (r *eventRow) insert(t *tx, office string) error {
 	if r.private != nil {
 		private = r.private
 	}
-	_, err := t.exec(sqlInsertEvent, r.request, r.seq, office, r.typ, r.to, r.at, r.actor, r.data, r.keyID, private, r.digest)
+	err := t.auditing()
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(sqlInsertEvent, r.request, r.seq, office, r.typ, r.to, r.at, r.actor, r.data, r.keyID, private, r.digest)
 	if err != nil {
 		return err
 	}
@@ -358,6 +373,10 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 	persons := s.personDigests(c.Persons)
 	now := micros(updated)
 	return s.write(ctx, func(t *tx) error {
+		err := t.auditing()
+		if err != nil {
+			return err
+		}
 		before, err := compare(t, c)
 		if err != nil {
 			return err
@@ -433,7 +452,7 @@ func compare(t *tx, c gateway.Change) (office string, err error) {
 	var state gateway.State
 	var version int
 	var fence int64
-	found, err := t.get(sqlStand, []any{c.ID}, &state, &version, &office, &fence)
+	found, err := t.get(sqlStand+t.locks(), []any{c.ID}, &state, &version, &office, &fence)
 	if err != nil {
 		return "", err
 	}

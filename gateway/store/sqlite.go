@@ -166,13 +166,16 @@ func migrations(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	if isPostgres(db) {
+		return pgProvider(db, files)
+	}
 	return goose.NewProvider(database.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
 }
 
 // checkSchema compares the schema's version with this program's, read-only.
 func checkSchema(ctx context.Context, db *sql.DB) error {
 	var have, want int64
-	err := db.QueryRowContext(ctx, `SELECT MAX(version_id) FROM goose_db_version WHERE is_applied = 1`).Scan(&have)
+	err := db.QueryRowContext(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&have)
 	if err != nil {
 		return translate("read schema version", err)
 	}
@@ -250,6 +253,10 @@ func translate(doing string, err error) error {
 		case sqliteBusy, sqliteLocked, sqliteNoMem, sqliteReadOnly, sqliteIOErr, sqliteFull, sqliteCantOpen, sqliteProtocol:
 			return &gateway.Error{Kind: gateway.Unavailable, Code: "store_unavailable", Err: wrapped(doing, err)}
 		}
+	}
+	known := translatePostgres(doing, err)
+	if known != nil {
+		return known
 	}
 	var file *fs.PathError
 	if errors.As(err, &file) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

@@ -35,9 +35,13 @@ var (
 
 // Options say what to open and how.
 type Options struct {
-	// Path of the database file. Its folder must exist. Beside it live -wal,
-	// -shm and .lock.
+	// Path of the SQLite database file. Its folder must exist. Beside it live
+	// -wal, -shm and .lock.
 	Path string
+	// URL, in place of Path, is the address of a PostgreSQL database that several
+	// replicas share: postgres://… or libpq's keywords. It may hold a password and
+	// is never shown.
+	URL string
 	// Keys is the path of the key file, which only its owner may read. Without
 	// one, a simulation creates it; production refuses.
 	Keys string
@@ -60,15 +64,17 @@ type Options struct {
 	SealEvery time.Duration
 }
 
-// Store implements gateway.Store over one SQLite file. Safe for concurrent use.
+// Store implements gateway.Store over one SQLite file or, with other replicas,
+// over one PostgreSQL database. Safe for concurrent use.
 type Store struct {
-	path     string
+	path     string // of the file; the database's name on PostgreSQL
 	readOnly bool
 	now      func() time.Time
 	keys     *keyring
 
 	reader *sql.DB
-	writer *writer // nil when read-only
+	writer *writer   // SQLite's; nil when read-only
+	pg     *postgres // PostgreSQL's; nil when read-only
 	lock   *os.File
 
 	reads   sync.RWMutex
@@ -91,8 +97,8 @@ var _ gateway.Store = (*Store)(nil)
 // options say, NotFound "store_absent" when ReadOnly finds none, Invalid
 // "store_options", else Unavailable or Internal. The caller closes it.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	if o.Path == "" || o.Keys == "" || (o.Environment != Simulation && o.Environment != Production) {
-		return nil, &gateway.Error{Kind: gateway.Invalid, Code: "store_options", Err: errors.New("path, keys and environment are needed")}
+	if (o.Path == "") == (o.URL == "") || o.Keys == "" || (o.Environment != Simulation && o.Environment != Production) {
+		return nil, &gateway.Error{Kind: gateway.Invalid, Code: "store_options", Err: errors.New("path or address, keys and environment are needed")}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -108,22 +114,28 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.SealEvery == 0 {
 		o.SealEvery = 400 * time.Millisecond
 	}
-	path, err := filepath.Abs(o.Path)
-	if err != nil {
-		return nil, translate("find database", err)
+	path := ""
+	if o.Path != "" {
+		var err error
+		path, err = filepath.Abs(o.Path)
+		if err != nil {
+			return nil, translate("find database", err)
+		}
 	}
 	s := &Store{
 		path: path, readOnly: o.ReadOnly, now: o.Now,
 		queries: map[string]*sql.Stmt{}, stop: make(chan struct{}),
 	}
-	err = s.open(ctx, o)
+	err := s.open(ctx, o)
 	if err != nil {
 		s.release()
 		return nil, err
 	}
 	if !o.ReadOnly {
-		s.stopped.Add(1)
-		go s.writer.run(&s.stopped)
+		if s.writer != nil {
+			s.stopped.Add(1)
+			go s.writer.run(&s.stopped)
+		}
 		s.dirty.Store(true)
 		if o.SealEvery > 0 {
 			s.stopped.Add(1)
@@ -134,6 +146,23 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context, o Options) error {
+	var err error
+	if o.URL != "" {
+		err = s.openPostgres(ctx, o)
+	} else {
+		err = s.openSQLite(ctx, o)
+	}
+	if err != nil {
+		return err
+	}
+	err = checkSchema(ctx, s.reader)
+	if err != nil {
+		return err
+	}
+	return s.checkMeta(ctx, o.Environment)
+}
+
+func (s *Store) openSQLite(ctx context.Context, o Options) error {
 	_, err := os.Stat(s.path)
 	absent := errors.Is(err, os.ErrNotExist)
 	if absent && o.ReadOnly {
@@ -149,7 +178,7 @@ func (s *Store) open(ctx context.Context, o Options) error {
 	// keys must not get new ones.
 	s.keys, err = loadKeys(o.Keys, absent && o.Environment == Simulation && !o.ReadOnly, o.Random)
 	if err != nil {
-		return &gateway.Error{Kind: gateway.Conflict, Code: "store_keys", Err: errors.Join(ErrKeys, err)}
+		return keysError(err)
 	}
 	if !o.ReadOnly {
 		err = s.openWriter(ctx, o)
@@ -161,11 +190,7 @@ func (s *Store) open(ctx context.Context, o Options) error {
 	if err != nil {
 		return translate("open readers", err)
 	}
-	err = checkSchema(ctx, s.reader)
-	if err != nil {
-		return err
-	}
-	return s.checkMeta(ctx, o.Environment)
+	return nil
 }
 
 // Close stops taking writes, finishes those taken, seals the audit chain and
@@ -179,6 +204,9 @@ func (s *Store) Close() error {
 		close(s.stop)
 		if s.writer != nil {
 			s.writer.shut()
+		}
+		if s.pg != nil {
+			s.pg.shut()
 		}
 		s.stopped.Wait()
 		s.closeErr = errors.Join(s.closeErr, s.release())
@@ -201,6 +229,9 @@ func (s *Store) release() error {
 	}
 	if s.writer != nil {
 		errs = append(errs, s.writer.close())
+	}
+	if s.pg != nil {
+		errs = append(errs, s.pg.db.Close())
 	}
 	if s.lock != nil {
 		errs = append(errs, s.lock.Close())
@@ -286,6 +317,13 @@ func (s *Store) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
 
 // query runs a constant query on the reader pool.
 func (s *Store) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	if isPostgres(s.reader) { // pgx prepares and keeps statements by itself
+		err := s.alive()
+		if err != nil {
+			return nil, err
+		}
+		return s.reader.QueryContext(ctx, text, args...)
+	}
 	q, err := s.stmt(ctx, text)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ func (s *Store) ClaimWork(ctx context.Context, now time.Time, lease time.Duratio
 	var claims []claim
 	err := s.write(ctx, func(t *tx) error {
 		claims = nil
-		rows, err := t.returning(sqlClaimWork, micros(until), micros(now), n)
+		rows, err := t.returning(t.either(sqlClaimWork, pgClaimWork), micros(until), micros(now), n)
 		if err != nil {
 			return err
 		}

@@ -283,10 +283,15 @@ func cancelled(err error) error {
 	return &gateway.Error{Kind: gateway.Unavailable, Code: "cancelled", Err: err}
 }
 
-// tx is what a write sees: the writing connection with its prepared statements.
-// Only the writer's goroutine uses it. Statements run to their end whatever
-// happens to the caller's context: half a write is worse than a late one.
+// tx is what a write sees. On SQLite it is the writing connection with its
+// prepared statements, and only the writer's goroutine uses it; on PostgreSQL a
+// transaction of the write's own. Statements run to their end whatever happens
+// to the caller's context: half a write is worse than a late one.
 type tx struct {
+	raw     *sql.Tx         // PostgreSQL's
+	ctx     context.Context // of raw: bounds the transaction, not the caller
+	audited bool            // raw holds lockAudit
+
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
 	changes int64 // rows changed so far
@@ -329,11 +334,17 @@ func (t *tx) exec(text string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	s, err := t.stmt(text)
-	if err != nil {
-		return 0, err
+	var r sql.Result
+	if t.raw != nil {
+		r, err = t.raw.ExecContext(t.ctx, text, args...)
+	} else {
+		var s *sql.Stmt
+		s, err = t.stmt(text)
+		if err != nil {
+			return 0, err
+		}
+		r, err = s.ExecContext(context.Background(), args...)
 	}
-	r, err := s.ExecContext(context.Background(), args...)
 	if err != nil {
 		return 0, err
 	}
@@ -357,6 +368,9 @@ func (t *tx) query(text string, args ...any) (*sql.Rows, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.raw != nil {
+		return t.raw.QueryContext(t.ctx, text, args...)
+	}
 	s, err := t.stmt(text)
 	if err != nil {
 		return nil, err
@@ -373,6 +387,32 @@ func (t *tx) get(text string, args []any, into ...any) (bool, error) {
 	return one(rows, into...)
 }
 
+// either answers the statement of the engine this is.
+func (t *tx) either(sqlite, postgres string) string {
+	if t.raw != nil {
+		return postgres
+	}
+	return sqlite
+}
+
+// locks ends a SELECT whose rows the write builds upon: other replicas must not
+// change them before it commits. SQLite has no other writer.
+func (t *tx) locks() string { return t.either("", " FOR UPDATE") }
+
+// auditing comes before an id of the audit trail is drawn, and best before any
+// row is locked: see auditHorizon.
+func (t *tx) auditing() error {
+	if t.raw == nil || t.audited {
+		return nil
+	}
+	rows, err := t.query(`SELECT pg_advisory_xact_lock_shared($1)`, lockAudit)
+	if err != nil {
+		return err
+	}
+	t.audited = true
+	return rows.Close()
+}
+
 func (t *tx) failing(text string) error {
 	f := t.fault.Load()
 	if f == nil {
@@ -383,6 +423,9 @@ func (t *tx) failing(text string) error {
 
 // write is the only way to the database's pen.
 func (s *Store) write(ctx context.Context, run func(*tx) error) error {
+	if s.pg != nil {
+		return s.pg.write(ctx, run)
+	}
 	if s.writer == nil {
 		return gateway.NewError(gateway.Unavailable, "store_read_only")
 	}

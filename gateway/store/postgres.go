@@ -1,0 +1,436 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+
+	"airegw/gateway"
+)
+
+// This file holds what is PostgreSQL's own: how a database is reached and
+// migrated, how a write is a transaction among those of other replicas, the
+// statements that differ from SQLite's, the error classes.
+
+// Claims of several replicas pass each other by: a row that another one is
+// claiming or changing is skipped, never waited for. The condition is repeated
+// by FOR UPDATE itself: a row changed meanwhile is read again under its lock.
+const (
+	pgClaimWork = `WITH due AS MATERIALIZED (SELECT id FROM requests
+	WHERE work_step <> '' AND work_due <= $2 AND work_lease <= $2 AND mark_kind <> 'parked'
+	ORDER BY work_due, id LIMIT $3 FOR UPDATE SKIP LOCKED)
+UPDATE requests r SET work_fence = r.work_fence + 1, work_lease = $1 FROM due WHERE r.id = due.id
+RETURNING r.id, r.work_step, r.work_fence, r.work_tries, r.work_due`
+
+	pgClaimOutbox = `WITH ready AS MATERIALIZED (SELECT o.id FROM outbox o
+	WHERE o.status = 'open' AND o.due <= $2 AND o.lease <= $2
+	AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.request_id = o.request_id AND b.status <> 'settled' AND b.id < o.id)
+	ORDER BY o.due, o.id LIMIT $3 FOR UPDATE OF o SKIP LOCKED)
+UPDATE outbox u SET fence = u.fence + 1, lease = $1 FROM ready WHERE u.id = ready.id
+RETURNING u.id, u.request_id, u.order_key, u.kind, u.act_key, u.key_id, u.private, u.actor, u.due, u.fence, u.tries`
+)
+
+// Advisory locks are numbers of the whole database. Ours begin with the bytes
+// "airegw".
+const (
+	lockMigrate = int64(0x616972656777_0001) // one starter at a time migrates
+	lockSeal    = int64(0x616972656777_0002) // one replica at a time seals the audit chain
+	lockAudit   = int64(0x616972656777_0003) // held shared by every write that adds to the audit trail
+)
+
+const (
+	// pgWriters is how many transactions a replica runs at once. The server
+	// makes them share syncs by itself.
+	pgWriters = 8
+	// pgTries is how often a transaction is run that lost against another one.
+	pgTries = 8
+	// pgPatience bounds one transaction, connection included.
+	pgPatience = 30 * time.Second
+)
+
+// isolationSnapshot reads all of a transaction at one moment.
+const isolationSnapshot = sql.LevelRepeatableRead
+
+// errAgain says that what stopped a write has gone away meanwhile: it is worth
+// another try.
+var errAgain = errors.New("changed meanwhile")
+
+// postgres is how a replica writes: each write is a transaction of its own on a
+// pool, since several replicas cannot share one writer. What SQLite's single
+// writer gives for free, each statement's own condition gives here: unique
+// indexes, compare-and-set on version and fence, row locks.
+type postgres struct {
+	config *pgx.ConnConfig
+	db     *sql.DB
+	slots  chan struct{} // one per transaction under way
+	queue  int64
+	done   func()
+
+	closing sync.RWMutex
+	closed  bool
+	working sync.WaitGroup
+
+	standing        atomic.Int64 // writes under way or waiting
+	writes, commits atomic.Int64
+	fault           atomic.Pointer[func(text string) error] // see tx.fault
+}
+
+// pgConfig reads an address, URL or keywords, and sets what every connection of
+// ours has.
+func pgConfig(address string, readOnly bool) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		// pgx's error repeats the address, without the password only when it could
+		// be parsed.
+		return nil, &gateway.Error{Kind: gateway.Invalid, Code: "store_options", Err: errors.New("the database address cannot be read")}
+	}
+	set := func(name, value string) {
+		if _, said := config.RuntimeParams[name]; !said {
+			config.RuntimeParams[name] = value
+		}
+	}
+	set("application_name", "airegw")
+	set("statement_timeout", "20s")
+	set("lock_timeout", "10s")
+	set("idle_in_transaction_session_timeout", "60s")
+	// What is acknowledged is on the disk, whatever the server's default.
+	set("synchronous_commit", "on")
+	if readOnly {
+		config.RuntimeParams["default_transaction_read_only"] = "on"
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 5 * time.Second
+	}
+	return config, nil
+}
+
+func pgPool(config *pgx.ConnConfig, size int) *sql.DB {
+	db := sql.OpenDB(pgConnector{config})
+	db.SetMaxOpenConns(size)
+	db.SetMaxIdleConns(size)
+	db.SetConnMaxIdleTime(time.Minute)
+	return db
+}
+
+// openPostgres brings the schema up to date and opens the pools.
+func (s *Store) openPostgres(ctx context.Context, o Options) error {
+	config, err := pgConfig(o.URL, o.ReadOnly)
+	if err != nil {
+		return err
+	}
+	s.path = config.Database
+	s.reader = pgPool(config, readers)
+	if o.ReadOnly {
+		s.keys, err = loadKeys(o.Keys, false, o.Random)
+		if err != nil {
+			return keysError(err)
+		}
+		return s.checkPostgres(ctx)
+	}
+	if config.RuntimeParams["synchronous_commit"] == "off" {
+		return &gateway.Error{Kind: gateway.Invalid, Code: "store_options", Err: errors.New("synchronous_commit=off loses what was acknowledged")}
+	}
+	err = s.migratePostgres(ctx, config, o)
+	if err != nil {
+		return err
+	}
+	s.pg = &postgres{
+		config: config, db: pgPool(config, pgWriters), slots: make(chan struct{}, pgWriters), queue: int64(o.Queue), done: s.written,
+	}
+	return nil
+}
+
+// migratePostgres migrates and marks the database under an advisory lock, so
+// that of several starters one works and the others find the work done.
+func (s *Store) migratePostgres(ctx context.Context, config *pgx.ConnConfig, o Options) error {
+	patient := config.Copy()
+	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
+		patient.RuntimeParams[name] = "0"
+	}
+	db := pgPool(patient, 3)
+	defer db.Close() //nolint:errcheck // idle connections only
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return translate("open database", err)
+	}
+	defer conn.Close() //nolint:errcheck // the lock ends with the pool
+	_, err = conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, lockMigrate)
+	if err != nil {
+		return translate("lock schema", err)
+	}
+	unlock := func() error {
+		_, err := conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, lockMigrate)
+		return translate("unlock schema", err)
+	}
+	return errors.Join(s.migrateLocked(ctx, db, o), unlock())
+}
+
+func (s *Store) migrateLocked(ctx context.Context, db *sql.DB, o Options) error {
+	var known bool
+	err := db.QueryRowContext(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&known)
+	if err != nil {
+		return translate("read schema version", err)
+	}
+	// Keys are made only together with a database: see open.
+	s.keys, err = loadKeys(o.Keys, !known && o.Environment == Simulation, o.Random)
+	if err != nil {
+		return keysError(err)
+	}
+	return s.migrate(ctx, db, o.Environment)
+}
+
+// checkPostgres says NotFound when there is no schema to read.
+func (s *Store) checkPostgres(ctx context.Context) error {
+	var known bool
+	err := s.reader.QueryRowContext(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL`).Scan(&known)
+	if err != nil {
+		return translate("read schema version", err)
+	}
+	if !known {
+		return &gateway.Error{Kind: gateway.NotFound, Code: "store_absent", Err: ErrAbsent}
+	}
+	return nil
+}
+
+func keysError(err error) error {
+	return &gateway.Error{Kind: gateway.Conflict, Code: "store_keys", Err: errors.Join(ErrKeys, err)}
+}
+
+// write runs one write as a transaction. A context that ends before it was begun
+// withdraws it; later it runs to its end. A transaction that lost against
+// another one (deadlock, serialization) is run again: it left nothing.
+func (p *postgres) write(ctx context.Context, run func(*tx) error) error {
+	err := ctx.Err()
+	if err != nil {
+		return cancelled(err)
+	}
+	err = p.enter()
+	if err != nil {
+		return err
+	}
+	defer p.working.Done()
+	if p.standing.Add(1) > p.queue+pgWriters {
+		p.standing.Add(-1)
+		return gateway.NewError(gateway.Unavailable, "store_busy")
+	}
+	defer p.standing.Add(-1)
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return cancelled(ctx.Err())
+	}
+	defer func() { <-p.slots }()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgPatience)
+	defer cancel()
+	for range pgTries {
+		err = p.try(ctx, run)
+		if !worthAnother(err) {
+			break
+		}
+	}
+	if errors.Is(err, errAgain) {
+		err = &gateway.Error{Kind: gateway.Unavailable, Code: "store_busy", Err: err}
+	}
+	return translate("write", err)
+}
+
+// enter refuses when the store is closing.
+func (p *postgres) enter() error {
+	p.closing.RLock()
+	defer p.closing.RUnlock()
+	if p.closed {
+		return gateway.NewError(gateway.Unavailable, "store_closed")
+	}
+	p.working.Add(1)
+	return nil
+}
+
+func (p *postgres) try(ctx context.Context, run func(*tx) error) error {
+	raw, err := p.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	t := &tx{raw: raw, ctx: ctx}
+	t.fault.Store(p.fault.Load())
+	err = t.failing(`BEGIN`)
+	if err == nil {
+		err = run(t)
+	}
+	if err != nil {
+		// What was wrong is what the caller must hear; a rollback that fails has
+		// lost its connection, and the server rolls back.
+		_ = raw.Rollback()
+		return err
+	}
+	err = raw.Commit()
+	if err != nil {
+		return err
+	}
+	p.writes.Add(1)
+	if t.changes > 0 || t.touched > 0 {
+		p.commits.Add(1)
+		p.done()
+	}
+	return nil
+}
+
+// shut refuses new writes and waits for those under way.
+func (p *postgres) shut() {
+	p.closing.Lock()
+	p.closed = true
+	p.closing.Unlock()
+	p.working.Wait()
+}
+
+// auditHorizon answers the id up to which the audit trail is settled: every
+// entry up to it is committed or will never be. Each write that adds an entry
+// holds lockAudit shared from before it draws its id until its commit; who
+// holds it alone knows that no id drawn so far is still under way. Waiting
+// costs writers the time of the longest write under way.
+func (s *Store) auditHorizon(ctx context.Context) (int64, error) {
+	if s.pg == nil {
+		return 1<<62 - 1, nil // one writer: ids become visible in their order
+	}
+	var last int64
+	err := s.pg.write(ctx, func(t *tx) error {
+		_, err := t.exec(`SELECT pg_advisory_xact_lock($1)`, lockAudit)
+		if err != nil {
+			return err
+		}
+		// A statement of its own: it must see what was committed while the lock
+		// was waited for.
+		_, err = t.get(`SELECT COALESCE(MAX(id), 0) FROM audit_entries`, nil, &last)
+		return err
+	})
+	return last, err
+}
+
+// pgWords replaces the words of the common schema that PostgreSQL spells
+// otherwise. Text is compared byte by byte, as SQLite and Go do, so that pages
+// and lists have one order everywhere.
+var pgWords = []struct {
+	from *regexp.Regexp
+	to   string
+}{
+	{regexp.MustCompile(`\bINTEGER PRIMARY KEY AUTOINCREMENT\b`), `BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY`},
+	{regexp.MustCompile(`\) WITHOUT ROWID;`), `);`},
+	{regexp.MustCompile(`\bBLOB\b`), `BYTEA`},
+	{regexp.MustCompile(`(?m)^(\s+\w+\s+)TEXT\b`), `${1}TEXT COLLATE "C"`},
+	{regexp.MustCompile(`(?m)(\bADD COLUMN \w+\s+)TEXT\b`), `${1}TEXT COLLATE "C"`},
+}
+
+// pgSchema answers a migration as PostgreSQL reads it.
+func pgSchema(text string) string {
+	for _, w := range pgWords {
+		text = w.from.ReplaceAllString(text, w.to)
+	}
+	return text
+}
+
+// pgMigrations are the migrations as PostgreSQL reads them.
+type pgMigrations struct{ fs.FS }
+
+// Open implements fs.FS.
+func (m pgMigrations) Open(name string) (fs.File, error) {
+	f, err := m.FS.Open(name)
+	if err != nil || !strings.HasSuffix(name, ".sql") {
+		return f, err
+	}
+	raw, err := io.ReadAll(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &pgMigration{f, bytes.NewReader([]byte(pgSchema(string(raw))))}, nil
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (m pgMigrations) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(m.FS, name) }
+
+type pgMigration struct {
+	fs.File
+	text *bytes.Reader
+}
+
+func (m *pgMigration) Read(p []byte) (int, error) { return m.text.Read(p) }
+
+func pgProvider(db *sql.DB, files fs.FS) (*goose.Provider, error) {
+	return goose.NewProvider(database.DialectPostgres, db, pgMigrations{files}, goose.WithDisableGlobalRegistry(true))
+}
+
+// isPostgres says what a pool speaks.
+func isPostgres(db *sql.DB) bool {
+	_, ok := db.Driver().(pgDriver)
+	return ok
+}
+
+// PostgreSQL's error codes (postgresql.org/docs, appendix A).
+const (
+	pgUnique          = "23505"
+	pgSerialization   = "40001"
+	pgDeadlock        = "40P01"
+	pgNotText         = "22021"
+	pgReadOnly        = "25006"
+	pgIdleTooLong     = "25P03"
+	pgLockNotHad      = "55P03"
+	pgCancelled       = "57014"
+	pgClassConnection = "08"
+	pgClassResources  = "53" // disk full, out of memory, too many connections
+	pgClassOperator   = "57P"
+	pgClassSystem     = "58" // I/O error
+)
+
+// worthAnother says that a transaction failed because of another one and left
+// nothing.
+func worthAnother(err error) bool {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code == pgSerialization || e.Code == pgDeadlock
+	}
+	return errors.Is(err, errAgain)
+}
+
+// translatePostgres makes an error of PostgreSQL, or of the way to it, one of
+// ours; nil when it is neither.
+func translatePostgres(doing string, err error) error {
+	ours := func(kind gateway.Kind, code string) error {
+		return &gateway.Error{Kind: kind, Code: code, Err: wrapped(doing, err)}
+	}
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		switch {
+		case e.Code == pgUnique:
+			return ours(gateway.Conflict, "duplicate")
+		case e.Code == pgNotText:
+			return ours(gateway.Invalid, "not_text")
+		case e.Code == pgSerialization, e.Code == pgDeadlock, e.Code == pgReadOnly, e.Code == pgIdleTooLong,
+			e.Code == pgLockNotHad, e.Code == pgCancelled,
+			strings.HasPrefix(e.Code, pgClassConnection), strings.HasPrefix(e.Code, pgClassResources),
+			strings.HasPrefix(e.Code, pgClassOperator), strings.HasPrefix(e.Code, pgClassSystem):
+			return ours(gateway.Unavailable, "store_unavailable")
+		}
+		return nil
+	}
+	var connect *pgconn.ConnectError
+	var network net.Error
+	if errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || errors.Is(err, pgconn.ErrConnClosed) {
+		return ours(gateway.Unavailable, "store_unavailable")
+	}
+	return nil
+}
