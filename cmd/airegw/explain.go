@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"airegw/anpr"
+	"airegw/consulate"
 	"airegw/delivery"
 	"airegw/policies"
 )
@@ -25,7 +26,7 @@ type explainCmd struct {
 	Delivery     string `placeholder:"OPTION" help:"The delivery wanted."`
 	Fingerprints string `placeholder:"OUTCOME" help:"Outcome of taking the fingerprints, such as taken or temporarily_impossible."`
 	Expatriation string `placeholder:"DECLARATION" help:"Declaration for travel: declared, not_declared or obstacle."`
-	Post         string `placeholder:"KEY" help:"Key of the competent post, for rules of that post."`
+	Post         string `placeholder:"KEY" help:"Key or ANPR code of the competent post, for rules of that post."`
 	Rules        string `placeholder:"DIR" type:"path" help:"Folder of another rule set (default: the one in this binary)."`
 	JSON         bool   `name:"json" help:"One JSON object."`
 	database
@@ -173,9 +174,20 @@ func (c *explainCmd) facts(now time.Time) (policies.Facts, error) {
 		}
 		birth = bornOn(policies.DateOf(on), age)
 	}
+	post := ""
+	if c.Post != "" {
+		known, ok := consulate.PostByKey(c.Post)
+		if !ok {
+			known, ok = consulate.PostByCode(c.Post)
+		}
+		if !ok {
+			return policies.Facts{}, usage("--post: no post %q: see airegw registry posts", c.Post)
+		}
+		post = known.Key
+	}
 	return policies.Facts{
 		On: on, Channel: policies.Channel(c.Channel), Reason: policies.Reason(c.Reason),
-		ResidenceCountry: strings.ToUpper(strings.TrimSpace(c.Country)), Post: c.Post,
+		ResidenceCountry: strings.ToUpper(strings.TrimSpace(c.Country)), Post: post,
 		RequestedDelivery: policies.DeliveryOption(c.Delivery), Fingerprints: policies.Fingerprints(c.Fingerprints),
 		Expatriation: policies.Expatriation(c.Expatriation), RegisterSubjects: 1, PostCompetent: policies.Yes,
 		Person: policies.Person{

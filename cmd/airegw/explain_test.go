@@ -73,6 +73,8 @@ func TestExplainExitsWithTwoForWrongUsageOnly(t *testing.T) {
 		"lower case":            {0, "--country ar"},
 		"an instant":            {0, "--country AR --on 2026-06-01T00:00:00+02:00"},
 		"a birth date":          {0, "--country AR --birth-date 1980-11-20 --reason theft --delivery CONSULATE"},
+		"a post":                {0, "--country AR --channel post --post ar-cordoba"},
+		"an unknown post":       {2, "--country AR --channel post --post ar-nowhere"},
 		"an unknown code":       {2, "--country XX"},
 		"three letters":         {2, "--country ARG"},
 		"an unknown channel":    {2, "--country AR --channel embassy"},

@@ -227,7 +227,9 @@ func (c *policiesDiffCmd) Run(std streams) error {
 	if c.JSON {
 		return writeJSON(std.out, answer)
 	}
-	return printDiff(std.out, answer, max(len(before.Countries()), len(after.Countries())))
+	countries := slices.Concat(before.Countries(), after.Countries())
+	slices.Sort(countries)
+	return printDiff(std.out, answer, len(slices.Compact(countries)))
 }
 
 func printDiff(out io.Writer, a diffAnswer, countries int) error {
@@ -287,9 +289,16 @@ func ages(from, to int) string {
 	}
 }
 
+// places lists countries and posts; all is how many countries there are.
 func places(list []string, all int) string {
-	if len(list) >= all {
-		return fmt.Sprintf("ogni paese / every country (%d)", len(list))
+	countries := 0
+	for _, place := range list {
+		if !strings.Contains(place, "/") {
+			countries++
+		}
+	}
+	if countries == all {
+		return fmt.Sprintf("ogni paese / every country (%d)", countries)
 	}
 	return strings.Join(list, " ")
 }

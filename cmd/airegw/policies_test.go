@@ -169,3 +169,15 @@ func TestRulesAreShownByKeyAndByCountryAndDay(t *testing.T) {
 	show(2, "--on", "2026-11-21")
 	show(2, "--country", "AR", "--on", "someday")
 }
+
+func TestOnlyAllCountriesAreEveryCountry(t *testing.T) {
+	t.Parallel()
+	for want, got := range map[string]string{
+		"ogni paese / every country (2)": places([]string{"AR", "AR/ar-cordoba", "BR"}, 2),
+		"AR AR/ar-cordoba":               places([]string{"AR", "AR/ar-cordoba"}, 2),
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
