@@ -10,7 +10,7 @@ TOOL := $(GO) tool -modfile=cmd/tools/go.mod
 ASSETS := gateway/web/assets/vendor/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench soak lint fmt vuln sbom assets registries clean chromium
+.PHONY: help demo test build bench soak lint fmt vuln sbom assets registries clean chromium postgres
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,13 @@ chromium:
 	    echo "installing Debian's chromium for the browser tests" >&2; \
 	    apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "airegw: chromium is missing; the browser tests need it (Debian: apt-get install chromium)" >&2; exit 1; fi; }
+
+postgres:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing Debian's postgresql for the store's tests, which start a throw-away cluster of their own" >&2; \
+	    apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >/dev/null; \
+	  else echo "airegw: postgresql is missing; the store's tests need it (Debian: apt-get install postgresql)" >&2; exit 1; fi; }
 
 lint: ## gofumpt, go vet, staticcheck, golangci-lint, module files
 	@.ci/test lint
