@@ -96,7 +96,7 @@ func statementOf(iss, sub string, signer, subject jose.Key, life time.Duration) 
 	}}
 }
 
-func markOf(id, sub string) *paper {
+func markOf(taID, id, sub string) *paper {
 	return &paper{key: taKey, typ: jose.TypeTrustMark, claims: object{
 		"iss": taID, "sub": sub, "id": id, "iat": testNow.Add(-time.Hour).Unix(), "exp": testNow.AddDate(1, 0, 0).Unix(),
 		"organization_type": "public",
@@ -113,7 +113,10 @@ type lab struct {
 	anchor                 Anchor
 }
 
-func newLab() *lab {
+func newLab() *lab { return newLabAt(taID, saID, opID, rpID) }
+
+// newLabAt is newLab under other identifiers.
+func newLabAt(taID, saID, opID, rpID string) *lab {
 	l := &lab{
 		ta: statementOf(taID, taID, taKey, taKey, 24*time.Hour),
 		sa: statementOf(saID, saID, saKey, saKey, time.Hour),
@@ -125,8 +128,8 @@ func newLab() *lab {
 		saRP: statementOf(saID, rpID, saKey, rpKey, 20*time.Minute),
 		taRP: statementOf(taID, rpID, taKey, rpKey, 30*time.Minute),
 
-		opMark: markOf(taID+"/openid_provider/public", opID),
-		rpMark: markOf(taID+"/openid_relying_party/public", rpID),
+		opMark: markOf(taID, taID+"/openid_provider/public", opID),
+		rpMark: markOf(taID, taID+"/openid_relying_party/public", rpID),
 
 		rules:  Rules{Now: testNow},
 		anchor: Anchor{ID: taID, Keys: jose.NewKeySet(taKey.Public())},
