@@ -391,7 +391,6 @@ var (
 	mobilePattern    = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
 	serialPattern    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 	currencyPattern  = regexp.MustCompile(`^[A-Z]{3}$`)
-	trackingPattern  = regexp.MustCompile(`^[A-Z0-9]{8,40}$`)
 )
 
 func (c *check) match(field, value string, p *regexp.Regexp) {

@@ -76,7 +76,6 @@ type call struct {
 	*http.Request
 	client string
 	req    string // jti of the message, or the request target of a GET
-	text   []byte
 }
 
 // answer turns the outcome of an operation into a signed message, signed

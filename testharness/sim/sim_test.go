@@ -72,10 +72,11 @@ func TestTheSameSeedInjectsTheSameFaults(t *testing.T) {
 		}
 		return b.String()
 	}
-	if run(7) != run(7) {
+	first, second := run(7), run(7)
+	if first != second {
 		t.Error("one seed, two runs")
 	}
-	if run(7) == run(8) {
+	if first == run(8) {
 		t.Error("two seeds, one run")
 	}
 }
