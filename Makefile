@@ -27,7 +27,7 @@ FORCE:
 
 assets: $(ASSETS) ## Fetch AgID's web kit and fonts (npm) into the folder that is embedded
 
-$(ASSETS): gateway/web/assets/package-lock.json
+$(ASSETS): gateway/web/assets/package-lock.json gateway/web/assets/copy.mjs
 	@command -v npm >/dev/null || { echo "airegw: npm is missing; install Node.js 20 or later (Debian: apt-get install nodejs npm)" >&2; exit 1; }
 	cd gateway/web/assets && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 	@touch $@

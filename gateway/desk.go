@@ -373,12 +373,12 @@ func routed(r *Request) bool {
 
 // Suspend sets the dossier aside with a reason; Resume goes on.
 func (d Desk) Suspend(ctx context.Context, number, code, detail string) error {
-	return d.move(ctx, number, EventSuspended, reasonData{Code: code, Detail: detail})
+	return d.move(ctx, number, EventSuspended, reasonData{Code: code, Detail: detail}, StateInEnquiry)
 }
 
 // Resume goes on with a suspended dossier.
 func (d Desk) Resume(ctx context.Context, number string) error {
-	return d.move(ctx, number, EventResumed, nil)
+	return d.move(ctx, number, EventResumed, nil, StateSuspended)
 }
 
 // Refuse ends the request with a reason. An order that lives at the core is
@@ -401,13 +401,18 @@ func args(name, value string) map[string]string {
 }
 
 // move records an office's event that changes the state, while no order lives.
-func (d Desk) move(ctx context.Context, number string, t EventType, data any) error {
+// from, when given, are the only states it may leave: the table alone would let
+// a request resume that was never suspended, past the presence check.
+func (d Desk) move(ctx context.Context, number string, t EventType, data any, from ...State) error {
 	if err := d.officeOnly(); err != nil {
 		return err
 	}
 	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
 		if o := r.Order(); o != nil && !o.Dead {
 			return Change{}, nil, NewError(Conflict, "order_open")
+		}
+		if len(from) > 0 && !slices.Contains(from, r.State) {
+			return Change{}, nil, moved(r)
 		}
 		return Change{}, []Event{{Type: t, At: now, Actor: d.scope.actor, Data: payload(data)}}, nil
 	})

@@ -86,6 +86,10 @@ func (r *Request) disagreements(c *Checked) []Finding {
 	if said := r.Input.Applicant.BirthDate; said != "" && person.BirthDate != "" && !strings.HasPrefix(said, person.BirthDate) {
 		out = append(out, Finding{Code: "birth_date_differs", Field: "/applicant/birth_date", Who: "citizen", Blocks: true})
 	}
+	if c.Applicant.Found && person.AIRE != anpr.No && residenceCountry(person) == "" {
+		// No rule can be found for a state that is none (any more).
+		out = append(out, Finding{Code: "residence_state_unknown", Who: string(anpr.OwnerAIREComune), Blocks: true})
+	}
 	if birth := birthDate(person.BirthDate); !birth.IsZero() && c.Applicant.Found {
 		minor := !adultOn(birth, r.CreatedAt)
 		if minor && len(r.Input.Parents) == 0 {

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -70,6 +71,9 @@ func DecodeStrict(raw []byte, v any) error {
 	return nil
 }
 
+// pointerEscape writes a member's name into a JSON pointer (RFC 6901).
+var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
+
 // Error lets a Problem travel as an error inside this file.
 func (p Problem) Error() string { return p.Field + ": " + p.Code }
 
@@ -102,7 +106,7 @@ func walk(dec *json.Decoder, t reflect.Type, at string, depth int, problems *[]P
 				return fmt.Errorf("token: %w", err)
 			}
 			name, _ := tok.(string)
-			here := at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+			here := at + "/" + pointerEscape.Replace(name)
 			if len(name) > 64 {
 				return Problem{Field: at, Code: "unknown_field"}
 			}
@@ -171,6 +175,19 @@ func fits(tok json.Token, t reflect.Type) bool {
 // members answers the JSON members of a struct type; nil when t is not one, so
 // that whatever stands there is left to the type check.
 func members(t reflect.Type) map[string]reflect.Type {
+	if known, ok := memberTables.Load(t); ok {
+		return known.(map[string]reflect.Type)
+	}
+	fields := membersOf(t)
+	memberTables.Store(t, fields)
+	return fields
+}
+
+// memberTables keeps what membersOf answered: types do not change, and every
+// submission asks.
+var memberTables sync.Map
+
+func membersOf(t reflect.Type) map[string]reflect.Type {
 	if t == nil || t.Kind() != reflect.Struct || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		return nil
 	}
