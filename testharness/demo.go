@@ -66,6 +66,11 @@ func StartDemo(ctx context.Context, o DemoOptions) (_ *Demo, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	if running, ok := FindDemo(ctx, o.Dir); ok {
+		// Before anything of its folder is touched: its simulators keep their
+		// ledgers there.
+		return nil, fmt.Errorf("a demo runs on this folder already: %s", running.URL)
+	}
 	err = os.MkdirAll(o.Dir, 0o700)
 	if err != nil {
 		return nil, fmt.Errorf("folder of the demo: %w", err)
