@@ -20,6 +20,7 @@ type cli struct {
 	Policies   policiesCmd      `cmd:"" help:"The country rules: check, test, compare, show."`
 	Registry   registryCmd      `cmd:"" help:"Comuni, foreign states, fiscal codes and the consular network."`
 	Federation federationCmd    `cmd:"" help:"The CIE OpenID Connect Federation: keys, our Entity Configuration, trust chains, metadata policy."`
+	Contract   contractCmd      `cmd:"" help:"Contract kits: does an endpoint keep what its specification says?"`
 	Audit      auditCmd         `cmd:"" help:"The audit trail."`
 	Bench      benchCmd         `cmd:"" help:"Measure this machine with this binary; every loop is bounded in count and time."`
 	Config     configCmd        `cmd:"" help:"Configuration files."`

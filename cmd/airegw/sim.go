@@ -15,7 +15,10 @@ import (
 )
 
 type simCmd struct {
-	All simAllCmd `cmd:"" help:"The register (ANPR, PDND) and the issuance core, on free loopback ports, until stopped."`
+	All  simAllCmd  `cmd:"" help:"The register (ANPR, PDND) and the issuance core, on free loopback ports, until stopped."`
+	Anpr simAnprCmd `cmd:"" help:"The register (ANPR door A and B, PDND) alone, for others' clients, until stopped."`
+	Core simCoreCmd `cmd:"" help:"The issuance core alone, until stopped."`
+	Sign simSignCmd `cmd:"" help:"Ready headers for curl: voucher, Agid-JWT-Signature, Agid-JWT-TrackingEvidence, Digest."`
 }
 
 type simAllCmd struct {

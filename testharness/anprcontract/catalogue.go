@@ -151,7 +151,9 @@ func tokenScenarios() []Scenario {
 func tokenOpaque(s *session) error {
 	var first string
 	for _, t := range []tokenCall{
-		{claims: map[string]any{"aud": "x"}}, {claims: map[string]any{"jti": nil}}, {stranger: true},
+		{claims: map[string]any{"aud": "x"}},
+		{claims: map[string]any{"jti": nil}},
+		{stranger: true},
 		{claims: map[string]any{"purposeId": "00000000-0000-4000-8000-000000000001"}},
 	} {
 		t.service = "C030"
@@ -755,15 +757,18 @@ func answerScenarios() []Scenario {
 			return nil
 		}),
 		answers("c020-foreign", "§8 row 28", "C020", "aire", "The residence of a person abroad is in localitaEstera, never in indirizzo, of kind 4 or 6.", id("aire"), func(_ *session, a answer) error {
-			for _, r := range list(a.people()[0]["residenza"]) {
+			all := list(a.people()[0]["residenza"])
+			for _, r := range all {
 				_, italian := r["indirizzo"]
 				kind := str(r, "tipoIndirizzo")
 				if italian || kind != "4" && kind != "6" || at(r, "localitaEstera", "indirizzoEstero") == nil {
 					return expected("localitaEstera, kind 4 or 6", a)
 				}
-				return nil
 			}
-			return expected("a residence", a)
+			if len(all) == 0 {
+				return expected("a residence", a)
+			}
+			return nil
 		}),
 		answers("c020-consulate", "B.6", "C020", "aire", "A foreign place carries the consulate: a code of up to seven digits and its seat.", id("aire"), func(_ *session, a answer) error {
 			for _, r := range list(a.people()[0]["residenza"]) {

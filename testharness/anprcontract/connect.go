@@ -33,10 +33,8 @@ func NewClient(services map[string]string) (Client, error) {
 	if err != nil {
 		return Client{}, fmt.Errorf("contract: key of the client: %w", err)
 	}
-	c := Client{ID: uuid(), Purposes: map[string]string{}, Key: jose.JSONWebKey{Key: key, Algorithm: "RS256", Use: "sig"}}
-	for code := range services {
-		c.Purposes[code] = uuid()
-	}
+	c := NewPurposes("", services)
+	c.Key = jose.JSONWebKey{Key: key, Algorithm: "RS256", Use: "sig"}
 	sum, err := c.Key.Thumbprint(crypto.SHA256)
 	if err != nil {
 		return Client{}, fmt.Errorf("contract: thumbprint: %w", err)
@@ -44,6 +42,19 @@ func NewClient(services map[string]string) (Client, error) {
 	c.Kid = base64.RawURLEncoding.EncodeToString(sum)
 	c.Key.KeyID = c.Kid
 	return c, nil
+}
+
+// NewPurposes is a client without a key: an id, drawn when empty, and a purpose
+// for each service.
+func NewPurposes(id string, services map[string]string) Client {
+	if id == "" {
+		id = uuid()
+	}
+	c := Client{ID: id, Purposes: map[string]string{}}
+	for code := range services {
+		c.Purposes[code] = uuid()
+	}
+	return c
 }
 
 // ReadClient reads a client as EncodeClient writes it. The kid may be left out:

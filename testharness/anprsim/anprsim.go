@@ -394,6 +394,17 @@ func (c *Client) complete() error {
 	return nil
 }
 
+// RegisteredClient is a client as it is known, kids and organisation filled in.
+func (s *Server) RegisteredClient(id string) (Client, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.clients[id]
+	if !ok {
+		return Client{}, false
+	}
+	return *c, true
+}
+
 // key finds a client's key by kid.
 func (s *Server) key(clientID, kid string) (*rsa.PublicKey, bool) {
 	s.mu.Lock()
