@@ -161,6 +161,11 @@ func (s *Store) Seal(ctx context.Context) (int, error) {
 	}
 	s.sealing.Lock()
 	defer s.sealing.Unlock()
+	alone, err := s.alone(ctx, lockSeal)
+	if err != nil {
+		return 0, err
+	}
+	defer alone()
 	total := 0
 	upTo, err := s.auditHorizon(ctx)
 	if err != nil {

@@ -50,7 +50,7 @@ func (s *Store) SaveCoreEvents(ctx context.Context, events []gateway.CoreEvent, 
 		details[i] = string(raw)
 	}
 	now := micros(s.now())
-	return s.write(ctx, func(t *tx) error {
+	err := s.write(ctx, func(t *tx) error {
 		for i, e := range events {
 			_, err := t.exec(sqlSaveCoreEvent, e.OrderKey, e.Seq, e.EventID, requestOf(e.OrderKey), e.NUN, e.Type,
 				micros(e.At), details[i], now)
@@ -64,6 +64,10 @@ func (s *Store) SaveCoreEvents(ctx context.Context, events []gateway.CoreEvent, 
 		_, err := t.exec(sqlSetMeta, "feed_cursor", next)
 		return err
 	})
+	if err == nil && len(events) > 0 {
+		s.tell()
+	}
+	return err
 }
 
 // FeedCursor implements gateway.Store.

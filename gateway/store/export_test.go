@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
+
+	"airegw/gateway"
 )
 
 // fullDisk answers the engine's own error of a full disk, by making one.
@@ -76,6 +78,35 @@ func (s *Store) CutConnections(t testing.TB) {
 WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// AuditSlowly writes an audit entry and calls meanwhile before it commits.
+func (s *Store) AuditSlowly(ctx context.Context, e gateway.AuditEntry, meanwhile func()) error {
+	rows, err := s.prepareAudit("", []gateway.AuditEntry{e})
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, func(t *tx) error {
+		err := insertAudit(t, rows)
+		meanwhile()
+		return err
+	})
+}
+
+// WaitForLock waits until somebody waits for an advisory lock of the database.
+func (s *Store) WaitForLock(t testing.TB) {
+	t.Helper()
+	for {
+		var n int
+		err := s.reader.QueryRow(`SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n > 0 {
+			return
+		}
 	}
 }
 

@@ -79,7 +79,8 @@ type postgres struct {
 	db     *sql.DB
 	slots  chan struct{} // one per transaction under way
 	queue  int64
-	done   func()
+	done   func()        // after each commit that added to the audit trail
+	news   chan struct{} // work was stored that another replica may do
 
 	closing sync.RWMutex
 	closed  bool
@@ -150,7 +151,9 @@ func (s *Store) openPostgres(ctx context.Context, o Options) error {
 		return err
 	}
 	s.pg = &postgres{
-		config: config, db: pgPool(config, pgWriters), slots: make(chan struct{}, pgWriters), queue: int64(o.Queue), done: s.written,
+		config: config, db: pgPool(config, pgWriters+2), // the sealer and the teller need no slot
+		slots: make(chan struct{}, pgWriters), queue: int64(o.Queue), done: s.written,
+		news: make(chan struct{}, 1),
 	}
 	return nil
 }
@@ -282,8 +285,10 @@ func (p *postgres) try(ctx context.Context, run func(*tx) error) error {
 		return err
 	}
 	p.writes.Add(1)
-	if t.changes > 0 || t.touched > 0 {
+	if t.touched > 0 {
 		p.commits.Add(1)
+	}
+	if t.audited {
 		p.done()
 	}
 	return nil
@@ -295,6 +300,113 @@ func (p *postgres) shut() {
 	p.closed = true
 	p.closing.Unlock()
 	p.working.Wait()
+}
+
+// channel is where replicas tell each other that there is work.
+const channel = "airegw"
+
+// tellEvery bounds how often a replica tells: a notification is a hint, and one
+// says as much as a hundred. Commits of NOTIFY queue behind each other in the
+// whole server, so it is no part of the write.
+const tellEvery = 20 * time.Millisecond
+
+// tell lets other replicas know of work that was stored. It never waits.
+func (s *Store) tell() {
+	if s.pg == nil {
+		return
+	}
+	select {
+	case s.pg.news <- struct{}{}:
+	default:
+	}
+}
+
+// teller passes news on while the store is open. News lost with a connection are
+// found by the others' polling.
+func (s *Store) teller() {
+	defer s.stopped.Done()
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.pg.news:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), pgPatience)
+		_, _ = s.pg.db.ExecContext(ctx, `SELECT pg_notify($1, '')`, channel)
+		cancel()
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Listen calls wake whenever a replica has stored work, until ctx ends: a hint,
+// since news may be lost with a connection. On SQLite there are no replicas and
+// it only waits. It needs a connection of its own, not one behind a pooler that
+// shares sessions.
+func (s *Store) Listen(ctx context.Context, wake func()) {
+	for s.pg != nil && ctx.Err() == nil {
+		s.listen(ctx, wake)
+		again := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+		case <-again.C:
+		}
+		again.Stop()
+	}
+	<-ctx.Done()
+}
+
+// listen listens until its connection ends. Its errors are not told: whatever is
+// wrong with the server, every read and write tells.
+func (s *Store) listen(ctx context.Context, wake func()) {
+	conn, err := pgx.ConnectConfig(ctx, s.pg.config.Copy())
+	if err != nil {
+		return
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	_, err = conn.Exec(ctx, `LISTEN `+channel)
+	for err == nil {
+		wake() // also after LISTEN: what came before it was not heard
+		_, err = conn.WaitForNotification(ctx)
+	}
+}
+
+// alone waits until this replica alone does what a lock stands for. done gives
+// it up; the end of the process does, too. On SQLite there are no others.
+func (s *Store) alone(ctx context.Context, lock int64) (done func(), err error) {
+	if s.pg == nil {
+		return func() {}, nil
+	}
+	err = s.pg.enter()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgPatience)
+	holder, err := s.pg.db.BeginTx(ctx, nil)
+	if err == nil {
+		_, err = holder.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, lock)
+	}
+	done = func() {
+		if holder != nil {
+			_ = holder.Rollback() // it held a lock and wrote nothing
+		}
+		cancel()
+		s.pg.working.Done()
+	}
+	if err != nil {
+		done()
+		return nil, translate("wait for the other replicas", err)
+	}
+	return done, nil
 }
 
 // auditHorizon answers the id up to which the audit trail is settled: every

@@ -100,6 +100,7 @@ func (s *Store) Create(ctx context.Context, n gateway.NewRequest) (id string, cr
 	if err != nil {
 		return "", false, err
 	}
+	s.tell()
 	return id, created, nil
 }
 
@@ -372,7 +373,7 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 	args := s.changeArgs(c, office, updated)
 	persons := s.personDigests(c.Persons)
 	now := micros(updated)
-	return s.write(ctx, func(t *tx) error {
+	err = s.write(ctx, func(t *tx) error {
 		err := t.auditing()
 		if err != nil {
 			return err
@@ -416,6 +417,10 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 		}
 		return insertAudit(t, audit)
 	})
+	if err == nil && (c.Work != nil || len(c.Outbox) > 0 || c.Unpark) {
+		s.tell()
+	}
+	return err
 }
 
 // changeArgs answers the arguments of sqlChange; nil leaves a column.

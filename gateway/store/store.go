@@ -136,6 +136,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 			s.stopped.Add(1)
 			go s.writer.run(&s.stopped)
 		}
+		if s.pg != nil {
+			s.stopped.Add(1)
+			go s.teller()
+		}
 		s.dirty.Store(true)
 		if o.SealEvery > 0 {
 			s.stopped.Add(1)
