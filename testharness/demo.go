@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"airegw/gateway/app"
+	"airegw/gateway/jose"
 	"airegw/testharness/sim"
 )
 
@@ -49,7 +50,7 @@ func DemoOffices() []Office {
 	var offices []Office
 	seen := map[string]bool{}
 	for _, o := range DemoDoor().Operators {
-		if id := o.Office.ID(); !seen[id] {
+		if id := o.Office.ID(); id != "" && !seen[id] {
 			seen[id] = true
 			offices = append(offices, id)
 		}
@@ -78,6 +79,15 @@ func StartDemo(ctx context.Context, o DemoOptions) (_ *Demo, err error) {
 	if o.Step == 0 {
 		o.Step = 700 * time.Millisecond
 	}
+	// An RSA key takes its time: make ours while the simulators make theirs.
+	made := make(chan error, 1)
+	go func() {
+		err := os.MkdirAll(filepath.Join(o.Dir, "keys"), 0o700)
+		if err == nil {
+			_, err = keepKey(filepath.Join(o.Dir, "keys", "pdnd.jwk"), jose.RS256)
+		}
+		made <- err
+	}()
 	if o.Sims != "" {
 		d.Conn, err = ReadConnection(o.Sims)
 	} else {
@@ -86,6 +96,7 @@ func StartDemo(ctx context.Context, o DemoOptions) (_ *Demo, err error) {
 			d.Conn = d.sims.Connection
 		}
 	}
+	err = errors.Join(err, <-made)
 	if err != nil {
 		return nil, err
 	}
