@@ -43,6 +43,7 @@ var only = map[string][]string{
 	"database/sql":                          {"gateway/store"},
 	"modernc.org/sqlite":                    {"gateway/store"},
 	"github.com/pressly/goose":              {"gateway/store"},
+	"github.com/jackc/pgx":                  {"gateway/store", "gateway/store/pgtest"},
 	"github.com/go-jose/go-jose":            append([]string{"gateway/login"}, simulators...),
 }
 

@@ -10,6 +10,7 @@ import (
 
 type serveCmd struct {
 	Config string `help:"Configuration file (YAML); see \"airegw config check\"." required:"" type:"existingfile" placeholder:"FILE"`
+	Roles  string `help:"What this replica does: web (pages, API, the core's events), work (checks, routing, relay), or both. Less than both needs PostgreSQL." enum:"both,web,work" default:"both"`
 }
 
 // Run serves until it is told to stop, then drains.
@@ -19,11 +20,15 @@ func (c *serveCmd) Run(ctx context.Context, std streams) error {
 		return usage("%w", err)
 	}
 	log := app.NewLog(cfg.Log, std.err)
-	a, err := app.Assemble(ctx, cfg, app.Options{Log: log, Version: version})
+	roles := app.Roles(c.Roles)
+	if c.Roles == "both" {
+		roles = app.RoleBoth
+	}
+	a, err := app.Assemble(ctx, cfg, app.Options{Log: log, Version: version, Roles: roles})
 	if err != nil {
 		return err
 	}
-	log.Info("airegw serves", "url", a.URL(), "environment", cfg.Environment, "version", version)
+	log.Info("airegw serves", "roles", c.Roles, "url", a.URL(), "environment", cfg.Environment, "version", version)
 	return errors.Join(a.Run(ctx), a.Close())
 }
 

@@ -44,13 +44,26 @@ type Options struct {
 	Demo    *web.DemoDoor // only `demo` has one; needs environment simulation
 	Limits  web.Limits
 	Version string
+	Roles   Roles // what this replica does; default both
 }
+
+// Roles say what a replica does. Replicas of one database may differ.
+type Roles string
+
+// What a replica may do: serve pages, API and the core's events; work through
+// what waits; both, the zero value.
+const (
+	RoleBoth Roles = ""
+	RoleWeb  Roles = "web"
+	RoleWork Roles = "work"
+)
 
 // App is an assembled gateway. Its addresses are bound, nothing is served yet.
 type App struct {
 	Gateway *gateway.Gateway
 	Store   *store.Store
 
+	roles     Roles
 	url       string
 	eventsURL string
 	log       *slog.Logger
@@ -70,6 +83,12 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if o.Demo != nil && c.Environment != store.Simulation {
 		return nil, errors.New("configuration: the demo's door opens in a simulation only")
 	}
+	if o.Roles != RoleBoth && o.Roles != RoleWeb && o.Roles != RoleWork {
+		return nil, fmt.Errorf("roles: %q is none of web and work", o.Roles)
+	}
+	if o.Roles != RoleBoth && c.Database.URLFile == "" {
+		return nil, &FieldError{"database.url_file", "a replica that does not do everything needs a database it can share"}
+	}
 	if o.Clock == nil {
 		o.Clock = gateway.SystemClock{}
 	}
@@ -80,7 +99,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	a := &App{log: o.Log}
+	a := &App{log: o.Log, roles: o.Roles}
 	if a.log == nil {
 		a.log = NewLog(c.Log, os.Stderr)
 	}
@@ -89,9 +108,12 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 			err = errors.Join(err, a.Close())
 		}
 	}()
-	a.Store, err = store.Open(ctx, store.Options{
-		Path: c.file(c.Database.Path), Keys: c.file(c.Database.Keys), Environment: c.Environment, Now: o.Clock.Now, Random: o.Random,
-	})
+	database, err := c.storeOptions()
+	if err != nil {
+		return nil, err
+	}
+	database.Now, database.Random = o.Clock.Now, o.Random
+	a.Store, err = store.Open(ctx, database)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
@@ -121,6 +143,9 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	err = a.Gateway.UseRules(ctx, rules.files, rules.approvals)
 	if err != nil {
 		return nil, fmt.Errorf("rules: %w", err)
+	}
+	if o.Roles == RoleWork {
+		return a, nil
 	}
 	return a, a.bind(ctx, c, o)
 }
@@ -188,7 +213,7 @@ func eventsTLS(c Config) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// URL answers how people reach the gateway.
+// URL answers how people reach the gateway; empty for a replica that only works.
 func (a *App) URL() string { return a.url }
 
 // EventsURL answers where the core may push events; empty without a push.
@@ -197,9 +222,21 @@ func (a *App) EventsURL() string { return a.eventsURL }
 // Handler answers the public surface, for tests that need no socket.
 func (a *App) Handler() http.Handler { return a.web.Handler() }
 
-// Run serves and works until ctx ends, then drains: no new connections, open
-// requests and worker steps finish, at most 15 seconds.
-func (a *App) Run(ctx context.Context) error { return a.run(ctx, a.Gateway.Run) }
+// Run does what the replica's roles say, by default it serves and works, until
+// ctx ends. Then it drains: no new connections, open requests and worker steps
+// finish, at most 15 seconds.
+func (a *App) Run(ctx context.Context) error {
+	if a.roles == RoleWeb {
+		return a.Serve(ctx)
+	}
+	return a.run(ctx, func(ctx context.Context) error {
+		var wg sync.WaitGroup
+		wg.Go(func() { a.Store.Listen(ctx, a.Gateway.Wake) })
+		err := a.Gateway.Run(ctx)
+		wg.Wait()
+		return err
+	})
+}
 
 // Serve serves without working: requests are acknowledged and wait for workers
 // of another run.
@@ -213,8 +250,12 @@ func (a *App) Serve(ctx context.Context) error {
 func (a *App) run(ctx context.Context, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	servers := []*http.Server{a.server(a.web.Handler())}
-	listeners := []net.Listener{a.public}
+	var servers []*http.Server
+	var listeners []net.Listener
+	if a.public != nil {
+		servers = append(servers, a.server(a.web.Handler()))
+		listeners = append(listeners, a.public)
+	}
 	if a.events != nil {
 		servers = append(servers, a.server(a.web.CoreHandler()))
 		listeners = append(listeners, a.events)

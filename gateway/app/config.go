@@ -44,10 +44,14 @@ type Config struct {
 	dir string // of the file
 }
 
-// DatabaseConfig names the embedded database.
+// DatabaseConfig names the database: a file of our own, or a PostgreSQL that
+// several replicas share. One of Path and URLFile is needed.
 type DatabaseConfig struct {
-	Path string `yaml:"path"` // needed
-	Keys string `yaml:"keys"` // file with the column and digest keys; needed
+	Path string `yaml:"path"` // SQLite
+	// URLFile holds the address of a PostgreSQL database, postgres://… or libpq's
+	// keywords, on its first line. It is a file because it may hold a password.
+	URLFile string `yaml:"url_file"`
+	Keys    string `yaml:"keys"` // file with the column and digest keys; needed
 }
 
 // RegisterConfig is the way to ANPR: PDND for the voucher, then one e-service
@@ -169,7 +173,12 @@ func (c *Config) Check() error {
 		}
 	}
 	needed("base_url", c.BaseURL)
-	needed("database.path", c.Database.Path)
+	switch {
+	case c.Database.Path == "" && c.Database.URLFile == "":
+		bad("database.path", "is needed, or database.url_file")
+	case c.Database.Path != "" && c.Database.URLFile != "":
+		bad("database.url_file", "is in place of database.path: say one of them")
+	}
 	needed("database.keys", c.Database.Keys)
 	needed("register.client_id", c.Register.ClientID)
 	needed("register.key_file", c.Register.KeyFile)
@@ -256,6 +265,23 @@ func (c *Config) file(name string) string {
 		return name
 	}
 	return filepath.Join(c.dir, name)
+}
+
+// storeOptions answers how the database is opened.
+func (c *Config) storeOptions() (store.Options, error) {
+	o := store.Options{Path: c.file(c.Database.Path), Keys: c.file(c.Database.Keys), Environment: c.Environment}
+	if c.Database.URLFile == "" {
+		return o, nil
+	}
+	raw, err := os.ReadFile(c.file(c.Database.URLFile))
+	if err != nil {
+		return o, &FieldError{"database.url_file", err.Error()}
+	}
+	o.URL, _, _ = strings.Cut(strings.TrimSpace(string(raw)), "\n")
+	if o.URL == "" {
+		return o, &FieldError{"database.url_file", "the file is empty"}
+	}
+	return o, nil
 }
 
 // SetDir names the folder that relative file names start from, for a
