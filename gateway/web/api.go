@@ -33,10 +33,10 @@ func number(c *gin.Context, ev *event) string {
 // numberShape says whether a text looks like a number of ours, so that a name
 // typed into the address bar does not end in the log.
 func numberShape(n string) bool {
-	if len(n) < 8 || n[0] != 'R' || n[3] != '-' {
+	if len(n) < 8 || len(n) > 20 || n[0] != 'R' || n[3] != '-' {
 		return false
 	}
-	for _, r := range n[4:] {
+	for _, r := range n[1:3] + n[4:] {
 		if (r < '0' || r > '9') && (r < 'A' || r > 'Z') {
 			return false
 		}
