@@ -484,15 +484,17 @@ func (d Desk) RevokeTracker(ctx context.Context, number string) (string, error) 
 	return fresh, nil
 }
 
-// Recheck asks the register again now, for a request that waits or is
-// misaligned.
+// Recheck asks the register again now, as long as no order is open at the core.
 func (d Desk) Recheck(ctx context.Context, number string) error {
 	r, err := d.g.load(ctx, d.scope, number)
 	if err != nil {
 		return err
 	}
-	if r.State != StateSubmitted && r.State != StateMisaligned && r.State != StatePrechecked {
+	if !slices.Contains([]State{StateSubmitted, StateMisaligned, StatePrechecked, StateInEnquiry}, r.State) {
 		return moved(r)
+	}
+	if o := r.Order(); o != nil && !o.Dead {
+		return NewError(Conflict, "order_open")
 	}
 	now := d.g.clock.Now()
 	return d.g.commit(ctx, r, Change{Work: &Work{Step: StepCheck, Due: now}, Mark: &Mark{}, Audit: []AuditEntry{{
@@ -529,6 +531,9 @@ func (d Desk) PrepareForms(ctx context.Context, number string) error {
 	if o.Asked != "" {
 		return NewError(Conflict, "change_under_way")
 	}
+	if !r.positive() {
+		return NewError(Conflict, "correction_due")
+	}
 	prepared, err := g.core.Prepare(ctx, o.Key, o.Body)
 	g.sawCore(err)
 	if err != nil {
@@ -554,6 +559,9 @@ func (d Desk) openOrder(ctx context.Context, r *Request) error {
 	now := g.clock.Now()
 	if missing := r.missing(); missing != "" {
 		return NewError(Conflict, missing)
+	}
+	if !r.positive() {
+		return NewError(Conflict, "correction_due")
 	}
 	facts := factsOf(r, now)
 	decision := g.rules.now(now).Decide(facts)
@@ -583,6 +591,16 @@ func (d Desk) openOrder(ctx context.Context, r *Request) error {
 		Type: EventOrderOpened, At: now, Actor: d.scope.actor,
 		Data: payload(orderOpenedData{Generation: generation, Key: key}), Private: payload(orderOpenedPrivate{Body: body}),
 	})
+}
+
+// positive says that nothing in the register's last answer stands against the
+// card: nothing is prepared or relayed otherwise.
+func (r *Request) positive() bool {
+	if r.Register == nil {
+		return false
+	}
+	refusal, blocked := sortFindings(r.Register.Findings)
+	return refusal == nil && !blocked
 }
 
 // missing answers the message code of the first counter act still to do.

@@ -219,12 +219,13 @@ func registerFacts(r *Request, f *policies.Facts) {
 		f.RegisterSubjects = 1
 	}
 	if r.Channel == policies.ChannelPost {
-		post, ok := r.CompetentPost()
-		if ok {
+		// A post the network does not know is nobody's fault: competence stays
+		// unknown, and the record is to be mended.
+		if post, ok := r.CompetentPost(); ok {
 			f.Post = post.Key
+			asked, given := ParseOffice(r.Input.Office)
+			f.PostCompetent = policies.Known(!given || asked == Office{OfficePost, post.Key})
 		}
-		asked, given := ParseOffice(r.Input.Office)
-		f.PostCompetent = policies.Known(ok && (!given || asked == Office{OfficePost, post.Key}))
 	} else {
 		f.OfficeIsAIREComune = policies.Known(p.AIREComune.ISTAT == r.Office.Code)
 	}

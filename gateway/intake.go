@@ -513,16 +513,22 @@ func (g *Gateway) check(ctx context.Context, r *Request, t Task) error {
 	events := []Event{checkedEvent(checked, now, actor)}
 	change := Change{Fence: t.Fence, Surname: checked.Applicant.Person.Surname, Mark: &Mark{}}
 	refusal, blocked := sortFindings(checked.Findings)
+	o := r.Order()
+	live := o != nil && !o.Dead
 	switch {
-	case refusal != nil && refusableStates[r.State]:
+	case refusal != nil && refusableStates[r.State] && !live:
 		events = append(events, Event{Type: EventRefused, At: now, Actor: actor, Data: payload(Outcome{Code: refusal.Code, Field: refusal.Field, Args: refusal.Args})})
-	case blocked:
+	case blocked && !live && (r.State == StateMisaligned || step(r.State, StateMisaligned) == nil):
 		if r.State != StateMisaligned {
 			events = append(events, Event{Type: EventMisaligned, At: now, Actor: actor, Data: payload(alignmentData{Findings: checked.Findings})})
 		}
 		due := now.Add(g.set.Realign)
 		change.Work = &Work{Step: StepCheck, Due: due}
 		change.Mark = &Mark{Kind: MarkWaiting, Code: "correction_due", Due: due}
+	case refusal != nil || blocked:
+		// The counter waits for the citizen, or an order lives: the answer is kept,
+		// and neither the next prepare nor the relay goes on against it.
+		change.Work = &Work{}
 	default:
 		if r.State == StateSubmitted || r.State == StateMisaligned {
 			events = append(events, Event{Type: EventAligned, At: now, Actor: actor})
@@ -532,7 +538,7 @@ func (g *Gateway) check(ctx context.Context, r *Request, t Task) error {
 	return g.commit(ctx, r, change, events...)
 }
 
-var refusableStates = map[State]bool{StateSubmitted: true, StatePrechecked: true, StateMisaligned: true, StateInEnquiry: true}
+var refusableStates = map[State]bool{StateSubmitted: true, StatePrechecked: true, StateMisaligned: true, StateInEnquiry: true, StateSuspended: true}
 
 // gravest are the refusals that say most about a person, in that order: a
 // foreigner must not be told to enrol in AIRE.

@@ -147,11 +147,8 @@ func (g *Gateway) coreDelay(ctx context.Context, row Outbox, err error) error {
 // order go: young enough, and nothing in them against it. A referent who
 // un-parks an order has it asked again, never sent on an answer that forbids it.
 func (g *Gateway) trusted(r *Request, now time.Time) bool {
-	if r.Register == nil || r.Decision == nil || now.Sub(r.Register.At) >= g.set.RecheckAfter {
-		return false
-	}
-	refusal, blocked := sortFindings(r.Register.Findings)
-	return refusal == nil && !blocked && r.Decision.Decision.Outcome == policies.OutcomeAllowed
+	return r.positive() && now.Sub(r.Register.At) < g.set.RecheckAfter &&
+		r.Decision != nil && r.Decision.Decision.Outcome == policies.OutcomeAllowed
 }
 
 // refresh asks the register and the rules again when their last answers are not

@@ -309,3 +309,93 @@ func TestThePostIsTheRegistersWhateverWasAskedAndWhateverTheDistrictSays(t *test
 		t.Error("nobody is told that register and address disagree")
 	}
 }
+
+// A record that changed while the dossier was suspended was asked for again with
+// every lease, for ever, and its answer thrown away.
+func TestARecordThatChangesWhileTheDossierIsSuspendedHoldsThePreparation(t *testing.T) {
+	t.Parallel()
+	w := newFlow(t, dawn)
+	d := w.desk("H501")
+	p := ordinary(t, 0)
+	number := w.taken(d, ask(p))
+	w.change(p.CF, func(p *sim.Person) { p.CFValidity = "9" })
+	w.must("recheck", d.Recheck(w.ctx, number))
+	w.must("presence", d.RecordPresence(w.ctx, number))
+	w.must("documents", d.RecordDocuments(w.ctx, number, gateway.Documents{Identity: "passport"}))
+	w.must("declaration", d.RecordDeclaration(w.ctx, number, gateway.Declaration{NoObstacles: true}))
+	w.must("enquiry", d.OpenEnquiry(w.ctx, number))
+	w.must("suspend", d.Suspend(w.ctx, number, "document_awaited", ""))
+	w.work()
+	w.is(d, number, gateway.StateSuspended)
+	asked := len(w.checksOf(number))
+	w.pass(time.Hour)
+	w.work()
+	if n := len(w.checksOf(number)); n != asked {
+		t.Errorf("asked %d times more", n-asked)
+	}
+	w.must("resume", d.Resume(w.ctx, number))
+	w.acquire(d, number)
+	refusedAs(t, d.PrepareForms(w.ctx, number), gateway.Conflict, "correction_due")
+	if n := len(w.sims.Core.Ledger().Orders); n != 0 {
+		t.Fatal("an order without a positive check")
+	}
+	w.must("recheck", d.Recheck(w.ctx, number))
+	w.work()
+	w.is(d, number, gateway.StateMisaligned)
+	w.change(p.CF, func(p *sim.Person) { p.CFValidity = "1" })
+	w.must("recheck", d.Recheck(w.ctx, number))
+	w.work()
+	w.is(d, number, gateway.StatePrechecked)
+	w.must("enquiry", d.OpenEnquiry(w.ctx, number))
+	w.forms(d, number)
+	w.must("sign", d.Sign(w.ctx, number))
+	w.relay()
+	w.once(number + ".1")
+	w.sound()
+}
+
+func TestAPersonFoundDeadAtTheCounterIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newFlow(t, dawn)
+	d := w.desk("H501")
+	for n, suspended := range []bool{false, true} {
+		p := ordinary(t, n)
+		number := w.taken(d, ask(p))
+		w.enquiry(d, number)
+		w.must("recheck", d.Recheck(w.ctx, number))
+		if suspended {
+			w.must("suspend", d.Suspend(w.ctx, number, "document_awaited", ""))
+		}
+		w.change(p.CF, func(p *sim.Person) { p.Status, p.DiedOn = sim.StatusDeceased, "2026-11-20" })
+		w.work()
+		if r := w.is(d, number, gateway.StateRefused); r.Outcome.Code != "register.deceased" {
+			t.Errorf("%+v", r.Outcome)
+		}
+	}
+	w.sound()
+}
+
+func TestAPostTheNetworkDoesNotKnowParksAndGoesOnOnceItIsMended(t *testing.T) {
+	t.Parallel()
+	w := newFlow(t, dawn)
+	p := byCF(t, "FRRLCU86D57Z600N")
+	w.change(p.CF, func(p *sim.Person) { p.Post = &sim.Post{Code: "9999999", Seat: "ATLANTIDE"} })
+	d := w.desk("2600103")
+	number := w.submit(d, atPost(ask(p)))
+	w.work()
+	r := w.open(d, number)
+	if r.State.Final() {
+		t.Fatalf("%s %+v: an unknown post is no reason to refuse a citizen", r.State, r.Outcome)
+	}
+	if r.Mark.Kind == "" {
+		t.Errorf("nobody is told: %s %+v", r.State, r.Mark)
+	}
+	w.change(p.CF, func(p *sim.Person) { p.Post = &sim.Post{Code: "2600103", Seat: "BUENOS AIRES"} })
+	w.must("recheck", d.Recheck(w.ctx, number))
+	w.work()
+	r = w.is(d, number, gateway.StatePrechecked)
+	if r.Mark != (gateway.Mark{}) || r.Office.Name() != "Buenos Aires" {
+		t.Errorf("%+v %s", r.Mark, r.Office.Name())
+	}
+	w.sound()
+}
