@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"airegw/anpr"
@@ -451,6 +452,11 @@ func (r *Request) absorb(e Event) error {
 			return err
 		}
 		r.Office, r.Expected = d.Office, d.Expected
+		if r.Register != nil {
+			// What the districts hold against the register is shown beside what
+			// the register itself was found to say.
+			r.Register.Findings = append(slices.Clone(r.Register.Findings), d.Findings...)
+		}
 	case EventRefused, EventCancelled, EventAbandoned:
 		var o Outcome
 		if err := read(e.Data, &o); err != nil {

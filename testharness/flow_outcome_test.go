@@ -305,8 +305,10 @@ func TestThePostIsTheRegistersWhateverWasAskedAndWhateverTheDistrictSays(t *test
 	if r.Office.Name() != "Londra" {
 		t.Errorf("routed to %s", r.Office.Name())
 	}
-	if len(r.Register.Findings) == 0 {
-		t.Error("nobody is told that register and address disagree")
+	if !slices.ContainsFunc(r.Register.Findings, func(f gateway.Finding) bool {
+		return f.Code == "district_disagrees" && f.Args["register"] == "Londra" && f.Args["district"] == "Dublino" && !f.Blocks
+	}) {
+		t.Errorf("nobody is told that register and districts disagree: %+v", r.Register.Findings)
 	}
 }
 
