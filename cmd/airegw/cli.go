@@ -25,6 +25,7 @@ type cli struct {
 	Bench      benchCmd         `cmd:"" help:"Measure this machine with this binary; every loop is bounded in count and time."`
 	Config     configCmd        `cmd:"" help:"Configuration files."`
 	Backup     backupCmd        `cmd:"" help:"Copies of the database, proven when they are restored."`
+	Migrate    migrateCmd       `cmd:"" help:"Move a database from SQLite to PostgreSQL."`
 }
 
 // registryCmd groups the look-ups in the registries the binary ships.
