@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -175,12 +176,14 @@ func (e *anprEndpoint) target(ctx context.Context, ownClient bool) (t anprcontra
 		return t, false, usage("--url %q is no address", e.URL)
 	}
 	var line anprcontract.SimLine
-	if e.Client == "" || e.Audience == "" || e.AssertionAudience == "" || e.TokenURL == "" || strings.Trim(at.Path, "/") == "" {
+	incomplete := e.Client == "" || e.Audience == "" || e.AssertionAudience == "" || e.TokenURL == "" || strings.Trim(at.Path, "/") == ""
+	// Simulators are on loopback only: nobody else is asked what need not be.
+	if host := at.Hostname(); incomplete || host == "localhost" || net.ParseIP(host).IsLoopback() {
 		line, err = anprcontract.Discover(ctx, at.Scheme+"://"+at.Host)
-		if err != nil {
+		simulator = err == nil
+		if err != nil && incomplete {
 			return t, false, usage("%w", err)
 		}
-		simulator = true
 	}
 	t = targetOf(line)
 	if strings.Trim(at.Path, "/") != "" {

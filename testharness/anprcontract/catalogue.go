@@ -505,7 +505,7 @@ func gatewayOpaque(s *session) error {
 			first = string(body)
 		}
 		if string(body) != first {
-			return fmt.Errorf("two causes are told apart: %s and %s", first, body)
+			return fmt.Errorf("two causes are told apart, the second by %s", a)
 		}
 	}
 	return nil

@@ -6,8 +6,10 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +27,7 @@ type Client struct {
 	Kid      string            `json:"kid"`
 	Purposes map[string]string `json:"purposes"` // service code to purpose id
 	Key      jose.JSONWebKey   `json:"private_jwk"`
+	PEM      string            `json:"private_key,omitempty"` // PKCS #8 or #1, instead of private_jwk when read
 }
 
 // NewClient makes a client with a new key and a purpose for each service.
@@ -57,13 +60,39 @@ func NewPurposes(id string, services map[string]string) Client {
 	return c
 }
 
-// ReadClient reads a client as EncodeClient writes it. The kid may be left out:
+func parsePEM(text []byte) (*rsa.PrivateKey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("contract: private_key is no PEM block")
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		return key, nil
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("contract: private_key: %w", err)
+	}
+	private, ok := key.(*rsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("contract: private_key is not RSA")
+	}
+	return private, nil
+}
+
+// ReadClient reads a client as Encode writes it, or with the key as PEM. The kid may be left out:
 // it is the thumbprint of the key.
 func ReadClient(r io.Reader) (Client, error) {
 	var c Client
 	err := sim.ReadJSON(r, 64<<10, &c)
 	if err != nil {
 		return c, fmt.Errorf("contract: client: %w", err)
+	}
+	if c.PEM != "" {
+		key, err := parsePEM([]byte(c.PEM))
+		if err != nil {
+			return c, err
+		}
+		c.Key, c.PEM = jose.JSONWebKey{Key: key, Algorithm: "RS256", Use: "sig"}, ""
 	}
 	if c.Kid == "" {
 		c.Kid = c.Key.KeyID

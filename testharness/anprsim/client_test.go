@@ -217,6 +217,15 @@ func (w *world) newVoucher(a ask, evidence string) string {
 	return out.AccessToken
 }
 
+// pair is a voucher with its evidence, to be used for many calls.
+func (w *world) pair(code string) ask {
+	w.t.Helper()
+	a := ask{code: code}
+	a.evidence = w.trackingEvidence(a)
+	a.voucher = w.newVoucher(a, a.evidence)
+	return a
+}
+
 func read(t *testing.T, res *http.Response) []byte {
 	t.Helper()
 	defer res.Body.Close()

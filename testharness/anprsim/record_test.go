@@ -330,7 +330,10 @@ func TestAnswersValidateAgainstThePublishedFiles(t *testing.T) {
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", "shared")
 	}
-	for code, file := range map[string]string{"C030": "gaia-SpecificaAPI_C030.yaml", "C001": "pn-C001-servizioNotifica.yaml"} {
+	for code, file := range map[string]string{
+		"C030": "gaia-SpecificaAPI_C030.yaml", "C001": "pn-C001-servizioNotifica.yaml",
+		"C004": "gaia-C004-servizioVerificaDichDecesso.yaml", "C021": "idpay-C021-servizioAccertamentoStatoFamiglia.yaml",
+	} {
 		text, err := os.ReadFile(filepath.Join(dir, "fixtures", "anpr", file))
 		if err != nil {
 			t.Logf("%s not at hand: answers of %s are not validated against it", file, code)
@@ -357,12 +360,17 @@ func TestAnswersValidateAgainstThePublishedFiles(t *testing.T) {
 				t.Errorf("%s %s: %s is not in the published file", code, what, name)
 			}
 		}
+		pair := w.pair(code)
 		seen := map[string]int{}
 		for _, p := range sim.People() {
 			if seen[p.Scenario]++; seen[p.Scenario] > 3 {
 				continue
 			}
-			res, body := w.call(ask{code: code, criteria: byCF(p.CF)})
+			a := ask{code: code, criteria: byCF(p.CF), evidence: pair.evidence, voucher: pair.voucher}
+			if code == "C004" {
+				a.body = map[string]any{"verifica": map[string]any{"datiDecesso": map[string]string{"dataEvento": "2026-01-01"}}}
+			}
+			res, body := w.call(a)
 			validate(p.Scenario, res.StatusCode, body)
 		}
 		for _, fault := range []string{FaultOutage, FaultApp999} {
