@@ -590,6 +590,56 @@ func (d RulesDesk) Approve(ctx context.Context, hash, jws string) error {
 	return err
 }
 
+// Why is why a delivery is as it is for one request.
+type Why struct {
+	Request *Request
+	Option  policies.DeliveryOption
+	// Record is the decision of record, Today what the rules in force say with
+	// everything known by now.
+	Record, Today Verdict
+}
+
+// Verdict is one answer with the rule it rests on.
+type Verdict struct {
+	policies.Option
+	At      time.Time
+	RuleSet string         // its hash
+	Text    *policies.Rule // the rule as written; nil when several make the answer or it is not kept
+}
+
+// Why answers why a delivery is allowed or not for a request of the scope.
+// Conflict "not_decided_yet" before the first decision; NotFound for another's
+// request and for a delivery that does not exist. The look is audited.
+func (d Desk) Why(ctx context.Context, number string, option policies.DeliveryOption) (Why, error) {
+	if !slices.Contains(policies.DeliveryOptions[:], option) {
+		return Why{}, NewError(NotFound, "not_found")
+	}
+	r, err := d.Open(ctx, number)
+	if err != nil {
+		return Why{}, err
+	}
+	if r.Decision == nil {
+		return Why{}, NewError(Conflict, "not_decided_yet")
+	}
+	verdict := func(decision policies.Decision, at time.Time) (Verdict, error) {
+		v := Verdict{Option: decision.Options.For(option), At: at, RuleSet: decision.RuleSet}
+		set, err := d.g.ruleSet(ctx, v.RuleSet)
+		switch {
+		case err == nil:
+			v.Text = set.RuleByID(v.Rule)
+		case KindOf(err) != NotFound:
+			return v, err
+		}
+		return v, nil
+	}
+	out := Why{Request: r, Option: option}
+	out.Record, err = verdict(r.Decision.Decision, r.Decision.At)
+	if err == nil {
+		out.Today, err = verdict(d.Decision(r), d.g.clock.Now())
+	}
+	return out, err
+}
+
 // askableStates are the states in which a delivery that is allowed no more is
 // the next thing to settle.
 var askableStates = []State{StatePrechecked, StateInEnquiry, StateSuspended, StateFormsReady}

@@ -270,6 +270,12 @@ func DemoDoor() *web.DemoDoor {
 			ID: o.ID, Name: o.Name + " " + o.Surname, Office: office, Role: role, Station: o.Station, Note: o.OfficeName,
 		})
 	}
+	// One person per ministry: they change the rules and see no request.
+	door.Operators = append(
+		door.Operators,
+		web.DemoOperator{ID: "owner-interior", Name: "Livia Serrani", Role: gateway.RoleOwnerInterior, Note: "carica e approva regole / uploads and approves rules"},
+		web.DemoOperator{ID: "owner-maeci", Name: "Ettore Valmarin", Role: gateway.RoleOwnerMAECI, Note: "carica e approva regole / uploads and approves rules"},
+	)
 	seen := map[string]bool{}
 	for _, p := range sim.People() {
 		if seen[p.CF] {

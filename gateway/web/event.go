@@ -78,11 +78,12 @@ func (s *Server) admit(c *gin.Context, ev *event) error {
 	if ev.route.Surface == SurfaceStatic || ev.route.Surface == SurfaceCore {
 		return nil
 	}
-	if c.Request.ContentLength > gateway.MaxInput {
+	most := bodyLimit(ev.route)
+	if c.Request.ContentLength > most {
 		c.Header("Connection", "close")
 		return fault{status: http.StatusRequestEntityTooLarge, code: "body_too_large"}
 	}
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, gateway.MaxInput+1)
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, most+1)
 	err := s.identify(c, ev)
 	if err != nil && ev.route.Callers&Public == 0 {
 		return err // a stale session must not keep anybody from a public page

@@ -67,6 +67,12 @@ func matrix() map[string]row {
 		"POST " + mine + "/delivery":     {form: url.Values{"/option": {"FOREIGN_RESIDENCE"}}, own: see, other: hidden, none: no, cut: no},
 		"POST " + mine + "/assent":       {form: url.Values{"parent": {"{cf}"}, "given": {"yes"}}, own: bad, other: forbid, none: no, cut: no},
 		"POST " + mine + "/tracker":      {own: see, other: hidden, none: no, cut: no},
+		"GET " + desk + "/why/:option":   {own: ok, other: hidden, none: no, cut: no},
+		"GET " + mine + "/why/:option":   {own: ok, other: hidden, none: no, cut: no},
+		"GET /rules":                     {own: forbid, other: forbid, none: no, cut: no},
+		"POST /rules":                    {own: forbid, other: forbid, none: no, cut: no},
+		"GET /rules/:hash":               {own: forbid, other: forbid, none: no, cut: no},
+		"POST /rules/:hash/approve":      {own: forbid, other: forbid, none: no, cut: no},
 		"POST " + mine + "/cancellation": {form: url.Values{"code": {"withdrawn"}}, own: see, other: hidden, none: no, cut: no},
 	}
 	// Acts: what the own office gets depends on the request's state, here
@@ -199,7 +205,7 @@ type cell struct {
 func (c cell) send(b *browser, number string) reply {
 	c.w.t.Helper()
 	fill := strings.NewReplacer("{n}", number, "{cf}", c.cf, "{station}", "PDL-C745-01")
-	path := strings.NewReplacer(":number", number, ":version", "000000000000", "*path", "app.css").Replace(c.route.Path)
+	path := strings.NewReplacer(":number", number, ":version", "000000000000", "*path", "app.css", ":option", "CONSULATE", ":hash", strings.Repeat("0", 64)).Replace(c.route.Path)
 	if c.route.Method == http.MethodGet {
 		return b.do("GET", path, "", "", c.row.head)
 	}

@@ -236,7 +236,7 @@ func (s *Server) pageEnter(c *gin.Context, ev *event) error {
 			if err != nil {
 				return err
 			}
-			c.Redirect(http.StatusSeeOther, "/operator")
+			c.Redirect(http.StatusSeeOther, homeOf(o.Role))
 			return nil
 		}
 	}

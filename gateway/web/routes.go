@@ -29,17 +29,18 @@ const (
 	Operator
 	Referent
 	MachineClient
+	RuleOwner // approves rules for one of the two ministries; sees no request
 
 	Desk      = Operator | Referent                 // people at an office
 	Office    = Operator | Referent | MachineClient // whoever acts for one office
 	Anyone    = Citizen | Office                    // whoever is somebody
-	Everybody = Public | Anyone
+	Everybody = Public | Anyone | RuleOwner
 )
 
 // String answers the names of the kinds in the set.
 func (c Caller) String() string {
 	var names []string
-	for i, name := range []string{"public", "citizen", "operator", "referent", "client"} {
+	for i, name := range []string{"public", "citizen", "operator", "referent", "client", "rule_owner"} {
 		if c&(1<<i) != 0 {
 			names = append(names, name)
 		}
@@ -144,6 +145,7 @@ func (s *Server) routes() []served {
 		{Route{get, "/operator/requests/new", page, Desk, false}, s.pageNewAtDesk},
 		{Route{post, "/operator/requests", page, Desk, false}, s.pageSubmit},
 		{Route{get, desk, page, Desk, false}, s.pageRequest},
+		{Route{get, desk + "/why/:option", page, Desk, false}, s.pageWhy},
 		{Route{post, desk + "/print", page, Desk, false}, s.pagePrint},
 		{Route{post, desk + "/tracker", page, Desk, false}, s.pageTrackerCode},
 		{Route{post, desk + "/delivery", page, Desk, false}, s.pageAct(actDelivery)},
@@ -172,10 +174,17 @@ func (s *Server) routes() []served {
 		{Route{get, "/citizen/requests/new", page, Citizen, false}, s.pageNewOwn},
 		{Route{post, "/citizen/requests", page, Citizen, false}, s.pageSubmit},
 		{Route{get, mine, page, Citizen, false}, s.pageRequest},
+		{Route{get, mine + "/why/:option", page, Citizen, false}, s.pageWhy},
 		{Route{post, mine + "/delivery", page, Citizen, false}, s.pageAct(actDelivery)},
 		{Route{post, mine + "/cancellation", page, Citizen, false}, s.pageAct(actCancellation)},
 		{Route{post, mine + "/assent", page, Citizen, false}, s.pageAct(actAssent)},
 		{Route{post, mine + "/tracker", page, Citizen, false}, s.pageTrackerCode},
+
+		// Pages of the two owners of the rules.
+		{Route{get, "/rules", page, RuleOwner, false}, s.pageRules},
+		{Route{post, "/rules", page, RuleOwner, false}, s.pageUploadRules},
+		{Route{get, "/rules/:hash", page, RuleOwner, false}, s.pageRuleSet},
+		{Route{post, "/rules/:hash/approve", page, RuleOwner, false}, s.pageApproveRules},
 	}
 	if s.opt.Demo != nil {
 		all = append(

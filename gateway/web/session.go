@@ -162,6 +162,9 @@ func (s *Server) identify(c *gin.Context, ev *event) error {
 		if actor.Role == gateway.RoleReferent {
 			kind = Referent
 		}
+		if _, owner := gateway.OwnerOf(actor.Role); owner {
+			kind = RuleOwner
+		}
 		ev.who = caller{
 			kind: kind, scope: gateway.OperatorScope(actor), name: sm.GetString(ctx, "name"),
 			office: actor.Office, id: actor.ID, door: s.operators,

@@ -55,12 +55,25 @@ func loadPages(assets *assetSet) (*pageSet, error) {
 				Options     []choice
 			}{v, prefix, "act=" + act, options}
 		},
-		"offered": func(v *view, options []optionAnswer, chosen any) any {
+		"offered": func(v *view, options []optionAnswer, chosen any, path string) any {
 			return struct {
 				V       *view
 				Options []optionAnswer
 				Chosen  string
-			}{v, options, fmt.Sprint(chosen)}
+				Path    string // of the request, for the pages "why?"
+			}{v, options, fmt.Sprint(chosen), path}
+		},
+		"changed": func(v *view, c changeView) any {
+			return struct {
+				V *view
+				C changeView
+			}{v, c}
+		},
+		"weighed": func(v *view, w whyView) any {
+			return struct {
+				V *view
+				W whyView
+			}{v, w}
 		},
 		"acting": func(v *view, page requestPage, a checkAnswer) any {
 			return struct {
@@ -133,8 +146,8 @@ type view struct {
 
 // person is the caller as the page's header shows it.
 type person struct {
-	SignedIn, Desk, Citizen, Referent bool
-	Name, Office                      string
+	SignedIn, Desk, Citizen, Referent, RuleOwner bool
+	Name, Office                                 string
 }
 
 // view answers a page's view with what is the same on all.
@@ -147,7 +160,7 @@ func (s *Server) view(ev *event, title string, data any) *view {
 		v.Other = messages.IT
 	}
 	k := ev.who.kind
-	v.Who = person{SignedIn: ev.who.signedIn(), Desk: k&Desk != 0, Citizen: k&Citizen != 0, Referent: k&Referent != 0, Name: ev.who.name}
+	v.Who = person{SignedIn: ev.who.signedIn(), Desk: k&Desk != 0, Citizen: k&Citizen != 0, Referent: k&Referent != 0, RuleOwner: k&RuleOwner != 0, Name: ev.who.name}
 	if !ev.who.office.IsZero() {
 		v.Who.Office = ev.who.office.Name()
 	}
@@ -156,6 +169,8 @@ func (s *Server) view(ev *event, title string, data any) *view {
 		v.Home = "/operator"
 	case v.Who.Citizen:
 		v.Home = "/citizen"
+	case v.Who.RuleOwner:
+		v.Home = "/rules"
 	}
 	return v
 }

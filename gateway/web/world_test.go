@@ -43,6 +43,7 @@ type world struct {
 	log    *safeBuffer
 	client jose.Key
 	other  jose.Key
+	owners *gateway.RuleOwners
 
 	mu  sync.Mutex
 	now time.Time
@@ -109,8 +110,9 @@ func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 		}
 	})
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
+	w.owners = newOwners(t)
 	w.g, err = gateway.New(gateway.Parts{
-		Store: w.store, Register: w.reg, Core: w.core, Rules: policies.Shipped(), Clock: w, Random: rand.Reader, Log: log,
+		Store: w.store, Register: w.reg, Core: w.core, Rules: policies.Shipped(), Owners: w.owners, Clock: w, Random: rand.Reader, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -189,6 +191,8 @@ func demoDoor() *web.DemoDoor {
 		{ID: "op-2", Name: "Bruno Neri", Office: castello, Role: gateway.RoleReferent, Station: "PDL-C745-02", Note: "può rimettere in moto una richiesta"},
 		{ID: "op-3", Name: "Carla Rossi", Office: torino, Role: gateway.RoleClerk, Station: "PDL-L219-01"},
 		{ID: "op-4", Name: "Dario Bruni", Office: gateway.Office{Kind: gateway.OfficePost, Code: ba.Key}, Role: gateway.RoleClerk, Station: "PDL-BA-01"},
+		{ID: "owner-1", Name: "Livia Serrani", Role: gateway.RoleOwnerInterior},
+		{ID: "owner-2", Name: "Ettore Valmarin", Role: gateway.RoleOwnerMAECI},
 	}}
 	for _, p := range sim.People() {
 		d.Citizens = append(d.Citizens, web.DemoCitizen{

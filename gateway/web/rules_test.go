@@ -1,0 +1,356 @@
+package web_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"airegw/gateway"
+	"airegw/gateway/jose"
+	"airegw/policies"
+)
+
+// newOwners makes a key for each of the two owners of the rules.
+func newOwners(t *testing.T) *gateway.RuleOwners {
+	t.Helper()
+	o := &gateway.RuleOwners{Keys: map[policies.Owner]jose.KeySet{}, Signers: map[policies.Owner]jose.Key{}}
+	for _, owner := range policies.Owners {
+		key, err := jose.GenerateKey(jose.ES256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Keys[owner], o.Signers[owner] = jose.NewKeySet(key.Public()), key
+	}
+	return o
+}
+
+// useShipped brings the shipped set into force, as an assembled gateway does.
+func (w *world) useShipped() {
+	w.t.Helper()
+	approvals := map[policies.Owner]string{}
+	for owner, key := range w.owners.Signers {
+		jws, err := policies.Shipped().Approve(owner, key)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		approvals[owner] = jws
+	}
+	if err := w.g.UseRules(context.Background(), policies.ShippedFS(), approvals); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// draft answers the shipped rule files with one more, which ends home delivery
+// to a country at the start of a day.
+func draft(t *testing.T, country, from string) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	names, err := fs.Glob(policies.ShippedFS(), "*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if files[n], err = fs.ReadFile(policies.ShippedFS(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files["65-draft.yaml"] = fmt.Appendf(nil, `rules:
+  - key: delivery.comune.FOREIGN_RESIDENCE
+    scope: country:%s
+    value: refuse
+    code: delivery.mail_suspended
+    valid_from: %s
+    legal_ref: "Prova"
+    status: provisional
+    source: "test"
+    reason:
+      it: "La posta verso questo Paese è sospesa."
+      en: "Mail to this country is suspended."
+`, country, from)
+	return files
+}
+
+// choose puts files into the page's file input, as a person does.
+func (p *page) choose(files map[string][]byte) {
+	p.t.Helper()
+	var js strings.Builder
+	js.WriteString(`const t = new DataTransfer(); const add = (n, b) => t.items.add(new File([Uint8Array.from(atob(b), c => c.charCodeAt(0))], n));`)
+	for name, content := range files {
+		js.WriteString("add(" + quote(name) + ", " + quote(base64.StdEncoding.EncodeToString(content)) + ");")
+	}
+	js.WriteString(`document.querySelector("input[type=file]").files = t.files;`)
+	p.js(js.String())
+}
+
+// TestTwoOwnersChangeTheRulesInABrowser: a draft with a fault, a draft, its
+// changed answers, two approvals, and a request that is asked again.
+func TestTwoOwnersChangeTheRulesInABrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.useShipped()
+	one := person("ok", 0)
+	country := one.Address.ISO2
+	number, _ := w.submitted(one.CF, "FOREIGN_RESIDENCE")
+	w.work()
+	p := newPage(t, w)
+	p.open("/?lang=it")
+	p.login("operator", "owner-1")
+	p.shows("Ministero dell’interno")
+	p.look("rules")
+
+	bad := draft(t, country, "2026-11-21")
+	bad["65-draft.yaml"] = []byte(strings.Replace(string(bad["65-draft.yaml"]), "value: refuse", "value: perhaps", 1))
+	p.choose(bad)
+	p.send("input[type=file]")
+	p.shows("65-draft.yaml:4")
+	p.shows("Valore non ammesso: delivery.comune.FOREIGN_RESIDENCE")
+	p.look("rules-do-not-load")
+
+	p.choose(draft(t, country, "2026-11-21"))
+	p.send("input[type=file]")
+	p.shows("Consegna: Alla residenza estera")
+	p.shows("non possibile (delivery.mail_suspended)")
+	if n := p.js(`return document.querySelector("#touched-delivery").innerText`); n != "1" {
+		t.Errorf("%q requests would be asked again, want 1", n)
+	}
+	p.look("ruleset-draft")
+	address := p.js(`return location.pathname`)
+	p.send(`form[action$="/approve"] button`)
+	p.shows("Approvazione registrata")
+	p.shows("approvata da uno")
+	if p.js(`return document.querySelector('form[action$="/approve"]')`) != "" {
+		t.Error("an owner can approve twice")
+	}
+	if got := w.g.RulesInForce().Hash(); got != policies.Shipped().Hash() {
+		t.Errorf("one approval put %s into force", got)
+	}
+
+	p.login("operator", "owner-2")
+	p.open(address)
+	p.send(`form[action$="/approve"] button`)
+	p.shows("in vigore")
+	p.look("ruleset-in-force")
+	if w.g.RulesInForce().Hash() == policies.Shipped().Hash() {
+		t.Fatal("two approvals put nothing into force")
+	}
+	if _, err := w.g.RulesOnce(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	w.work()
+
+	// The office and the citizen see that the choice is asked again; it was not
+	// changed.
+	p.login("operator", "op-1")
+	p.open("/operator/requests/" + number)
+	p.shows("Le regole sono cambiate: la consegna scelta non è più ammessa")
+	p.look("request-asked-again")
+	p.login("citizen", "citizen-"+one.IDANPR)
+	p.open("/citizen/requests/" + number)
+	p.shows("Le regole sono cambiate: la consegna scelta non è più ammessa")
+	if chosen := p.js(`return document.querySelector(".opt.chosen a").href`); !strings.HasSuffix(chosen, "/why/FOREIGN_RESIDENCE") {
+		t.Errorf("the choice was changed in silence: %s", chosen)
+	}
+	p.look("citizen-asked-again")
+	p.open("/citizen/requests/" + number + "/why/FOREIGN_RESIDENCE")
+	p.shows("La posta verso questo Paese è sospesa.")
+	p.shows("provvisoria: non è una regola italiana in vigore")
+	p.look("why")
+	p.open("/citizen/requests/" + number)
+	p.fill(map[string]string{"/option": "COMUNE_PICKUP"})
+	p.send(`form[action$="/delivery"] button`)
+	if body := p.text(); strings.Contains(body, "non è più ammessa") {
+		t.Error("a new choice did not settle it")
+	}
+
+	// The rules of that day are kept.
+	old, err := gateway.StoredRules(context.Background(), w.store, policies.Shipped().Hash())
+	if err != nil || old.Hash() != policies.Shipped().Hash() {
+		t.Errorf("the replaced rules are not kept: %v", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.faults {
+		t.Errorf("console: %s", f)
+	}
+}
+
+// rulesDesk opens the owners' desk for a person.
+func (w *world) rulesDesk(id string, role gateway.Role) gateway.RulesDesk {
+	w.t.Helper()
+	d, err := w.g.RulesDesk(gateway.OperatorScope(gateway.Actor{Kind: gateway.ActorOperator, ID: id, Role: role}))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return d
+}
+
+func TestOnePersonNeverApprovesForBothOwners(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.useShipped()
+	ctx := context.Background()
+	hash, err := w.rulesDesk("same", gateway.RoleOwnerInterior).Upload(ctx, draft(t, "AR", "2026-11-21"), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rulesDesk("same", gateway.RoleOwnerInterior).Approve(ctx, hash, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id   string
+		role gateway.Role
+		want string
+	}{
+		{"same", gateway.RoleOwnerMAECI, "rules_same_person"},
+		{"other", gateway.RoleOwnerInterior, "rules_approved_already"},
+	} {
+		if err := w.rulesDesk(c.id, c.role).Approve(ctx, hash, ""); gateway.CodeOf(err) != c.want {
+			t.Errorf("%s as %s: %v, want %s", c.id, c.role, err, c.want)
+		}
+	}
+	if got := w.g.RulesInForce().Hash(); got != policies.Shipped().Hash() {
+		t.Errorf("%s is in force without two approvals", got)
+	}
+	for _, role := range []gateway.Role{gateway.RoleClerk, gateway.RoleReferent, ""} {
+		_, err := w.g.RulesDesk(gateway.OperatorScope(gateway.Actor{Kind: gateway.ActorOperator, ID: "op", Role: role}))
+		if gateway.CodeOf(err) != "owners_only" {
+			t.Errorf("%q: %v", role, err)
+		}
+	}
+}
+
+// TestASetHoldsFromItsDateOn: approved today for December, nothing changes
+// until then; on the day the requests before signature are decided again.
+func TestASetHoldsFromItsDateOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.useShipped()
+	ctx := context.Background()
+	one := person("ok", 0)
+	number, _ := w.submitted(one.CF, "FOREIGN_RESIDENCE")
+	w.work()
+	effective := time.Date(2026, 12, 1, 0, 0, 0, 0, policies.Rome()).UTC()
+	hash, err := w.rulesDesk("a", gateway.RoleOwnerInterior).Upload(ctx, draft(t, one.Address.ISO2, "2026-12-01"), effective)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, role := range map[string]gateway.Role{"a": gateway.RoleOwnerInterior, "b": gateway.RoleOwnerMAECI} {
+		if err := w.rulesDesk(id, role).Approve(ctx, hash, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func() (*gateway.Request, int) {
+		t.Helper()
+		if _, err := w.g.RulesOnce(ctx); err != nil {
+			t.Fatal(err)
+		}
+		w.work()
+		r, err := w.g.Desk(gateway.CitizenScope(one.CF, "citizen", 3)).Open(ctx, number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		decisions := 0
+		for _, e := range r.Events {
+			if e.Type == gateway.EventDecided {
+				decisions++
+			}
+		}
+		return r, decisions
+	}
+	w.pass(effective.Sub(w.Now()) - time.Second)
+	r, n := look()
+	if n != 1 || r.NextStep() == "next.choose_delivery" || r.Decision.Decision.RuleSet != policies.Shipped().Hash() {
+		t.Errorf("a second before: %d decisions, %s, %s", n, r.NextStep(), r.Decision.Decision.RuleSet)
+	}
+	w.pass(time.Second)
+	r, n = look()
+	if n != 2 || r.NextStep() != "next.choose_delivery" || r.Decision.Decision.RuleSet != hash || r.State != gateway.StatePrechecked {
+		t.Errorf("at its instant: %d decisions, %s, %s, %s", n, r.NextStep(), r.Decision.Decision.RuleSet, r.State)
+	}
+	if r.Delivery.Option != policies.DeliveryForeignResidence || r.Mark.Code != "delivery_asked_again" {
+		t.Errorf("delivery %s, mark %+v", r.Delivery.Option, r.Mark)
+	}
+	if _, n = look(); n != 2 {
+		t.Errorf("decided again without new rules: %d decisions", n)
+	}
+	// A restart with the same configuration keeps what was approved later.
+	w.useShipped()
+	if got := w.g.RulesInForce().Hash(); got != hash {
+		t.Errorf("after a restart %s is in force, want %s", got, hash)
+	}
+}
+
+// TestASignatureOfAnotherKeyIsRefused: production uploads what it signed.
+func TestASignatureOfAnotherKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.useShipped()
+	ctx := context.Background()
+	desk := w.rulesDesk("a", gateway.RoleOwnerInterior)
+	files := draft(t, "AR", "2026-11-21")
+	hash, err := desk.Upload(ctx, files, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = desk.Upload(ctx, files, time.Time{}); gateway.CodeOf(err) != "rules_known" {
+		t.Errorf("uploaded twice: %v", err)
+	}
+	set, err := gateway.StoredRules(ctx, w.store, hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, other := w.owners.Signers[policies.OwnerInterior], w.owners.Signers[policies.OwnerMAECI]
+	delete(w.owners.Signers, policies.OwnerInterior) // as in production
+	sign := func(o policies.Owner, k jose.Key) string {
+		t.Helper()
+		jws, err := set.Approve(o, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return jws
+	}
+	for name, jws := range map[string]string{
+		"none": "", "no signature": "x", "another key": sign(policies.OwnerInterior, other), "the other owner's words": sign(policies.OwnerMAECI, own),
+	} {
+		if err := desk.Approve(ctx, hash, jws); gateway.CodeOf(err) != "rules_signature" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := desk.Approve(ctx, hash, sign(policies.OwnerInterior, own)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnUploadIsBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.useShipped()
+	desk := w.rulesDesk("a", gateway.RoleOwnerInterior)
+	big := map[string][]byte{"a.yaml": make([]byte, gateway.MaxRuleBytes+1)}
+	for name, c := range map[string]struct {
+		files map[string][]byte
+		want  string
+	}{
+		"nothing": {nil, "rules_upload_size"}, "too much": {big, "rules_upload_size"},
+		"a folder": {map[string][]byte{"../a.yaml": []byte("x")}, "rules_file_name"}, "no rules": {map[string][]byte{"a.txt": []byte("x")}, "rules_file_name"},
+	} {
+		_, err := desk.Upload(context.Background(), c.files, time.Time{})
+		var e *gateway.Error
+		if !errors.As(err, &e) || len(e.Problems) != 1 || e.Problems[0].Code != c.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	b := w.as("operator", "owner-1")
+	if got := b.post("/rules", url.Values{"x": {strings.Repeat("x", gateway.MaxRuleBytes+gateway.MaxInput)}}); got.status != 413 {
+		t.Errorf("a body beyond all bounds: %d", got.status)
+	}
+	if got := b.get("/operator"); got.status != forbid {
+		t.Errorf("an owner of rules at an office's desk: %d", got.status)
+	}
+}
