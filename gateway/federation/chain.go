@@ -186,13 +186,13 @@ func (w *walk) descend() error {
 		w.path = append(w.path, s.Subject)
 		current, hinted = s.Subject, false
 	}
+	// A link is there: each of the statements between, at least one, made one or
+	// ended the walk.
 	leaf := w.leaf()
 	fail := func(err error) error { return at(err, "leaf configuration", leaf.Subject) }
 	switch {
 	case !leaf.IsConfiguration():
 		return fail(refuse(CodeNotSelf, "", "the first statement is not the leaf's configuration"))
-	case len(w.links) == 0:
-		return fail(refuse(CodeIncomplete, "", "no superior speaks about the leaf"))
 	case leaf.Subject != current:
 		return fail(refuse(CodeNotLinked, "sub", "the statement above is about "+current))
 	}

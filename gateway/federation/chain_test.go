@@ -3,6 +3,7 @@ package federation
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -306,6 +307,26 @@ var spoilt = []struct {
 		l.opMark.claims["id"] = taID + "/openid_relying_party/public"
 		spoiltMark(t, l)
 	}, CodeMarkOtherRole},
+	{"a mark without a name", false, func(t *testing.T, l *lab) {
+		l.rules.RequireMark = true
+		l.op.claims["trust_marks"] = []any{object{"trust_mark": l.opMark.sign(t)}}
+	}, CodeMarkMalformed},
+	{"a mark with a member given twice", false, func(t *testing.T, l *lab) {
+		twice := strings.Replace(string(mustJSON(t, l.opMark.claims)), "{", `{"sub":"`+opID+`",`, 1)
+		raw, err := jose.SignBytes(taKey, jose.Header{Typ: jose.TypeTrustMark}, []byte(twice))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.opMark.raw = raw
+		spoiltMark(t, l)
+	}, CodeMarkMalformed},
+	{"a longer table of issuers than anybody has", false, func(_ *testing.T, l *lab) {
+		table := object{}
+		for i := range maxMarkIssuers + 1 {
+			table[fmt.Sprint(i)] = []any{taID}
+		}
+		l.ta.claims["trust_mark_issuers"] = table
+	}, CodeTooLarge},
 	{"more marks than anybody has", false, func(_ *testing.T, l *lab) {
 		l.op.claims["trust_marks"] = slices.Repeat([]any{object{}}, maxMarks+1)
 	}, CodeTooLarge},
@@ -511,6 +532,18 @@ func TestTypesThatAreNotAllowedAreRemovedAndTheRestStays(t *testing.T) {
 	}
 	if _, ok := c.Metadata["oauth_resource"]; ok || c.Metadata[TypeFederationEntity] == nil || c.Metadata[TypeRelyingParty] == nil {
 		t.Fatalf("%v", c.Metadata)
+	}
+}
+
+func TestARefusalNamesWhoDemandedWhatFailed(t *testing.T) {
+	t.Parallel()
+	l := newLab()
+	l.rules.Type = TypeRelyingParty
+	l.saRP.claims["constraints"] = object{"allowed_entity_types": []any{"oauth_resource"}}
+	_, err := VerifyChain(l.rpChain(t), l.anchor, l.rules)
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeEntityType || e.Step != "constraints" || e.Entity != saID {
+		t.Fatalf("got %v", err)
 	}
 }
 

@@ -100,12 +100,13 @@ func verifyMark(m AnnouncedMark, subject string, issuers map[string][]string, is
 		return refused(CodeMarkMalformed, "an entry without name or mark", nil)
 	}
 	var payload json.RawMessage
-	if _, _, _, err := jose.Peek(m.JWT, &payload); err != nil {
-		return refused(CodeMarkMalformed, "", err)
+	var claims map[string]any
+	_, _, _, err := jose.Peek(m.JWT, &payload)
+	if err == nil {
+		claims, err = decodeObject(payload)
 	}
-	claims, err := decodeObject(payload)
 	if err != nil {
-		return refused(CodeMarkMalformed, err.Error(), nil)
+		return refused(CodeMarkMalformed, "", err)
 	}
 	issuer, _ := claims["iss"].(string)
 	if issuer == "" {
