@@ -113,6 +113,13 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	database.Now, database.Random = o.Clock.Now, o.Random
+	switch o.Roles {
+	case RoleWeb:
+		database.Role = store.RoleWeb
+	case RoleWork:
+		database.Role = store.RoleWork
+	case RoleBoth: // all that the address's user may
+	}
 	a.Store, err = store.Open(ctx, database)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)

@@ -154,10 +154,14 @@ func (s *Store) sealer(every time.Duration) {
 	}
 }
 
-// Seal chains every entry committed so far and answers how many it chained.
+// Seal chains every entry committed so far and answers how many it chained: none
+// by a replica of RoleWeb, which leaves it to the others.
 func (s *Store) Seal(ctx context.Context) (int, error) {
 	if s.readOnly {
 		return 0, gateway.NewError(gateway.Unavailable, "store_read_only")
+	}
+	if s.role == RoleWeb {
+		return 0, nil
 	}
 	s.sealing.Lock()
 	defer s.sealing.Unlock()

@@ -119,7 +119,7 @@ func (s *Store) Revoked(ctx context.Context, kind, subject string) (time.Time, b
 // Reinstate gives a revoked subject its access back.
 func (s *Store) Reinstate(ctx context.Context, kind, subject string) error {
 	return s.write(ctx, func(t *tx) error {
-		_, err := t.exec(`DELETE FROM revocations WHERE kind = $1 AND subject = $2`, kind, subject)
+		_, err := t.exec(t.either(`DELETE FROM revocations WHERE kind = $1 AND subject = $2`, `SELECT airegw_reinstate($1, $2)`), kind, subject)
 		return err
 	})
 }

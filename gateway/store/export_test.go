@@ -70,11 +70,20 @@ func (s *Store) FailStatement(t testing.TB, k int) (fired func() bool, heal func
 	return func() bool { return met }, func() { fault.Store(nil) }
 }
 
+// owner answers a pool without the replica's role, to be closed.
+func (s *Store) owner() *sql.DB {
+	config := s.pg.config.Copy()
+	delete(config.RuntimeParams, "role")
+	return pgPool(config, 1)
+}
+
 // CutConnections ends every other connection to the database, as the server
 // does when the process at their other end is gone.
 func (s *Store) CutConnections(t testing.TB) {
 	t.Helper()
-	_, err := s.reader.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	db := s.owner()
+	defer db.Close()
+	_, err := db.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 	if err != nil {
 		t.Fatal(err)
@@ -113,12 +122,17 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 // Contents answers every row of every table as text.
 func (s *Store) Contents(t testing.TB) string {
 	t.Helper()
+	db := s.reader
+	if s.pg != nil {
+		db = s.owner()
+		defer db.Close()
+	}
 	var b strings.Builder
 	for _, table := range counted {
 		if table == "audit_blocks" {
 			continue // the sealer's, not the caller's
 		}
-		rows, err := s.reader.QueryContext(context.Background(), `SELECT * FROM `+table+` ORDER BY 1, 2`)
+		rows, err := db.QueryContext(context.Background(), `SELECT * FROM `+table+` ORDER BY 1, 2`)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,6 +208,25 @@ func openRaw(path string) (*sql.DB, error) {
 }
 
 func asSQLite(err error, e **sqlite.Error) bool { return errors.As(err, e) }
+
+// Raw runs a statement as the replica's role for an office or person, without
+// the store's own conditions, and answers the rows it returned or changed.
+func (s *Store) Raw(office, person, text string) (int64, error) {
+	ctx := context.WithValue(context.Background(), rowsKey{}, rowsOf{office, person})
+	if strings.HasPrefix(text, "SELECT") {
+		var n int64
+		err := s.reader.QueryRowContext(ctx, text).Scan(&n)
+		return n, err
+	}
+	r, err := s.pg.db.ExecContext(ctx, text)
+	if err != nil {
+		return 0, err
+	}
+	return r.RowsAffected()
+}
+
+// PersonDigest is how the database knows a fiscal code.
+func (s *Store) PersonDigest(code string) string { return s.keys.person(code) }
 
 // HashFile is hashFile.
 func HashFile(t testing.TB, path string) (string, int64) {

@@ -23,7 +23,7 @@ func (c pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pgConn{conn: conn, used: time.Now()}, nil
+	return &pgConn{conn: conn, used: time.Now(), web: c.config.RuntimeParams["role"] == string(RoleWeb)}, nil
 }
 
 func (c pgConnector) Driver() driver.Driver { return pgDriver{} }
@@ -46,6 +46,47 @@ var (
 type pgConn struct {
 	conn *pgx.Conn
 	used time.Time // when a caller last got it from the pool
+
+	// sees, on a connection of RoleWeb, is whom its rows are shown to now.
+	web  bool
+	sees rowsOf
+}
+
+// rowsOf is whom the database shows rows to: row security's two settings.
+type rowsOf struct{ office, person string }
+
+// everybodys is what the gateway itself sees, when it works for nobody.
+var everybodys = rowsOf{office: "*"}
+
+type rowsKey struct{}
+
+// in answers a context in which row security shows what v sees and no more: a
+// second wall behind the conditions of the statements.
+func (v sight) in(ctx context.Context) context.Context {
+	if v.system {
+		return ctx
+	}
+	return context.WithValue(ctx, rowsKey{}, rowsOf{v.office, v.person})
+}
+
+// show sets row security for what comes next, unless it stands so or a
+// transaction, which keeps what it began with, is under way.
+func (c *pgConn) show(ctx context.Context) error {
+	if !c.web || c.conn.PgConn().TxStatus() != 'I' {
+		return nil
+	}
+	want, said := ctx.Value(rowsKey{}).(rowsOf)
+	if !said {
+		want = everybodys
+	}
+	if want == c.sees {
+		return nil
+	}
+	_, err := c.conn.Exec(ctx, `SELECT set_config('airegw.office', $1, false), set_config('airegw.person', $2, false)`, want.office, want.person)
+	if err == nil {
+		c.sees = want
+	}
+	return err
 }
 
 // Prepare answers a statement that pgx prepares, and keeps, when it is run.
@@ -101,6 +142,10 @@ func (c *pgConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, er
 	if o.ReadOnly {
 		options.AccessMode = pgx.ReadOnly
 	}
+	err := c.show(ctx)
+	if err != nil {
+		return nil, bad(err)
+	}
 	tx, err := c.conn.BeginTx(ctx, options)
 	if err != nil {
 		return nil, bad(err)
@@ -126,6 +171,10 @@ func (t *pgTx) Rollback() error {
 }
 
 func (c *pgConn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
+	err := c.show(ctx)
+	if err != nil {
+		return nil, bad(err)
+	}
 	tag, err := c.conn.Exec(ctx, text, values(args)...)
 	if err != nil {
 		return nil, bad(err)
@@ -134,6 +183,10 @@ func (c *pgConn) ExecContext(ctx context.Context, text string, args []driver.Nam
 }
 
 func (c *pgConn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	err := c.show(ctx)
+	if err != nil {
+		return nil, bad(err)
+	}
 	rows, err := c.conn.Query(ctx, text, values(args)...)
 	if err != nil {
 		return nil, bad(err)

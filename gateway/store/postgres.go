@@ -3,9 +3,12 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
+	_ "embed" // two scripts
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -135,6 +138,10 @@ func (s *Store) openPostgres(ctx context.Context, o Options) error {
 		return err
 	}
 	s.path = config.Database
+	owner := config.Copy()
+	if o.Role != "" {
+		config.RuntimeParams["role"] = string(o.Role)
+	}
 	s.reader = pgPool(config, readers)
 	if o.ReadOnly {
 		s.keys, err = loadKeys(o.Keys, false, o.Random)
@@ -146,7 +153,7 @@ func (s *Store) openPostgres(ctx context.Context, o Options) error {
 	if config.RuntimeParams["synchronous_commit"] == "off" {
 		return &gateway.Error{Kind: gateway.Invalid, Code: "store_options", Err: errors.New("synchronous_commit=off loses what was acknowledged")}
 	}
-	err = s.migratePostgres(ctx, config, o)
+	err = s.migratePostgres(ctx, owner, o)
 	if err != nil {
 		return err
 	}
@@ -194,7 +201,56 @@ func (s *Store) migrateLocked(ctx context.Context, db *sql.DB, o Options) error 
 	if err != nil {
 		return keysError(err)
 	}
-	return s.migrate(ctx, db, o.Environment)
+	err = s.migrate(ctx, db, o.Environment)
+	if err != nil {
+		return err
+	}
+	return giveRoles(ctx, db, o.Role)
+}
+
+//go:embed postgres/functions.sql
+var pgFunctions string
+
+//go:embed postgres/roles.sql
+var pgRoles string
+
+// giveRoles makes the functions and roles of this schema, unless the database
+// has them. A user who may not make roles can still serve without them.
+func giveRoles(ctx context.Context, db *sql.DB, need Role) error {
+	var schema int64
+	var have string
+	err := db.QueryRowContext(ctx, `SELECT MAX(version_id), COALESCE(obj_description('meta'::regclass), '') FROM goose_db_version`).Scan(&schema, &have)
+	if err != nil {
+		return translate("read roles", err)
+	}
+	sum := sha256.Sum256([]byte(pgFunctions + pgRoles))
+	want := fmt.Sprintf("airegw roles %d %x", schema, sum[:8])
+	if have == want {
+		return nil
+	}
+	err = script(ctx, db, pgFunctions)
+	if err != nil {
+		return translate("make functions", err)
+	}
+	err = script(ctx, db, pgRoles+`COMMENT ON TABLE meta IS '`+want+`'`)
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == pgNotAllowed && need == "" {
+		return nil
+	}
+	return translate("make roles", err)
+}
+
+// script runs statements as one transaction.
+func script(ctx context.Context, db *sql.DB, text string) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // back to the pool
+	return conn.Raw(func(c any) error {
+		_, err := c.(*pgConn).conn.PgConn().Exec(ctx, text).ReadAll()
+		return err
+	})
 }
 
 // checkPostgres says NotFound when there is no schema to read.
@@ -493,6 +549,7 @@ func isPostgres(db *sql.DB) bool {
 // PostgreSQL's error codes (postgresql.org/docs, appendix A).
 const (
 	pgUnique          = "23505"
+	pgNotAllowed      = "42501"
 	pgSerialization   = "40001"
 	pgDeadlock        = "40P01"
 	pgNotText         = "22021"

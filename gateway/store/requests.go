@@ -259,6 +259,7 @@ func (s *Store) Load(ctx context.Context, scope gateway.Scope, id string) ([]gat
 }
 
 func (s *Store) load(ctx context.Context, v sight, id string) ([]gateway.Event, gateway.Mark, error) {
+	ctx = v.in(ctx)
 	condition, arg, ok := v.where(2)
 	if !ok {
 		return nil, gateway.Mark{}, notFound()
@@ -394,11 +395,9 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 			return err
 		}
 		if before != office {
-			for _, text := range officeFollows {
-				_, err = t.exec(text, c.ID, office)
-				if err != nil {
-					return err
-				}
+			err = follow(t, c.ID, office)
+			if err != nil {
+				return err
 			}
 		}
 		for _, e := range events {
@@ -421,6 +420,21 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 		s.tell()
 	}
 	return err
+}
+
+// follow takes the rows of a request to its new office.
+func follow(t *tx, id, office string) error {
+	if t.raw != nil {
+		_, err := t.exec(`SELECT airegw_follow($1)`, id) // as the requests row says
+		return err
+	}
+	for _, text := range officeFollows {
+		_, err := t.exec(text, id, office)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // changeArgs answers the arguments of sqlChange; nil leaves a column.
@@ -500,7 +514,7 @@ func setPersons(t *tx, id, office string, want []string) error {
 	}
 	for _, p := range have {
 		if !slices.Contains(want, p) {
-			_, err = t.exec(sqlDropPerson, id, p)
+			_, err = t.exec(t.either(sqlDropPerson, `SELECT airegw_drop_person($1, $2)`), id, p)
 			if err != nil {
 				return err
 			}
@@ -635,6 +649,7 @@ func (s *Store) find(ctx context.Context, v sight, q gateway.Criteria) ([]gatewa
 	if err != nil {
 		return nil, err
 	}
+	ctx = v.in(ctx)
 	text, args, ok := s.findQuery(v, q)
 	if !ok {
 		return nil, nil

@@ -55,7 +55,7 @@ ON CONFLICT (token_digest) DO UPDATE SET key_id = excluded.key_id, private = exc
 func (x *Sessions) DeleteCtx(ctx context.Context, token string) error {
 	digest := x.s.keys.digest(forSession, token)
 	return x.s.write(ctx, func(t *tx) error {
-		_, err := t.exec(`DELETE FROM sessions WHERE token_digest = $1`, digest)
+		_, err := t.exec(t.either(`DELETE FROM sessions WHERE token_digest = $1`, `SELECT airegw_end_session($1)`), digest)
 		return err
 	})
 }

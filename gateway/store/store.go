@@ -23,6 +23,16 @@ const (
 	Production = "production"
 )
 
+// Role is a role in PostgreSQL: see postgres/roles.sql.
+type Role string
+
+// RoleWeb deletes nothing, never changes events or the audit trail, sees by
+// office and does not seal. RoleWork does the work.
+const (
+	RoleWeb  Role = "airegw_web"
+	RoleWork Role = "airegw_work"
+)
+
 // Reasons why Open refuses, for errors.Is; Open wraps them in *gateway.Error
 // with the message code named in each comment.
 var (
@@ -42,6 +52,9 @@ type Options struct {
 	// replicas share: postgres://… or libpq's keywords. It may hold a password and
 	// is never shown.
 	URL string
+	// Role, with URL, is what the replica may do in the database: RoleWeb, RoleWork,
+	// or "" for all that the address's user may. The migrations run as that user.
+	Role Role
 	// Keys is the path of the key file, which only its owner may read. Without
 	// one, a simulation creates it; production refuses.
 	Keys string
@@ -68,6 +81,7 @@ type Options struct {
 // over one PostgreSQL database. Safe for concurrent use.
 type Store struct {
 	path     string // of the file; the database's name on PostgreSQL
+	role     Role
 	readOnly bool
 	now      func() time.Time
 	keys     *keyring
@@ -97,6 +111,9 @@ var _ gateway.Store = (*Store)(nil)
 // options say, NotFound "store_absent" when ReadOnly finds none, Invalid
 // "store_options", else Unavailable or Internal. The caller closes it.
 func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Role != "" && (o.URL == "" || (o.Role != RoleWeb && o.Role != RoleWork)) {
+		return nil, &gateway.Error{Kind: gateway.Invalid, Code: "store_options", Err: errors.New("a role is one of two, and PostgreSQL's")}
+	}
 	if (o.Path == "") == (o.URL == "") || o.Keys == "" || (o.Environment != Simulation && o.Environment != Production) {
 		return nil, &gateway.Error{Kind: gateway.Invalid, Code: "store_options", Err: errors.New("path or address, keys and environment are needed")}
 	}
@@ -123,7 +140,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		}
 	}
 	s := &Store{
-		path: path, readOnly: o.ReadOnly, now: o.Now,
+		path: path, role: o.Role, readOnly: o.ReadOnly, now: o.Now,
 		queries: map[string]*sql.Stmt{}, stop: make(chan struct{}),
 	}
 	err := s.open(ctx, o)
@@ -141,7 +158,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 			go s.teller()
 		}
 		s.dirty.Store(true)
-		if o.SealEvery > 0 {
+		if o.SealEvery > 0 && o.Role != RoleWeb {
 			s.stopped.Add(1)
 			go s.sealer(o.SealEvery)
 		}
