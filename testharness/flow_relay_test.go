@@ -58,7 +58,7 @@ func TestNoDisorderOfTheCoreIsTakenForSuccessAndEachOrderIsAcceptedOnce(t *testi
 
 func TestAnAnswerThatComesTooLateIsNoSuccessAndNoSecondOrder(t *testing.T) {
 	t.Parallel()
-	w := newFlow(t, dawn, func(c *app.Config) { c.Core.Deadline = 3 * time.Second })
+	w := newFlow(t, dawn, func(c *app.Config) { c.Core.Deadline = 5 * time.Second })
 	d := w.desk("H501")
 	number := w.signed(d, ask(ordinary(t, 0)))
 	key := number + ".1"

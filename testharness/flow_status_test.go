@@ -50,7 +50,7 @@ func newSink(w *flow) *sink {
 func (s *sink) take(n int) []string {
 	s.w.t.Helper()
 	var got []string
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for range n {
 		select {
 		case push := <-s.pushes:

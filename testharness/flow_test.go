@@ -293,7 +293,7 @@ func (w *flow) pass(d time.Duration) { w.clock.Advance(d) }
 // holds: for what an outside in disorder brings about sooner or later.
 func (w *flow) until(what string, step time.Duration, f func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !f() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("never: %s", what)

@@ -40,7 +40,7 @@ func (h *heard) String() string {
 // await waits until something was said.
 func (h *heard) await(t *testing.T, what string) {
 	t.Helper()
-	late := time.After(30 * time.Second)
+	late := time.After(time.Minute)
 	for !strings.Contains(h.String(), what) {
 		select {
 		case <-h.more:
@@ -71,7 +71,7 @@ func TestADemoSaysWhereToGoAndATourTakesTenCitizensToTheirCards(t *testing.T) {
 			t.Errorf("it does not say %q:\n%s", want, said)
 		}
 	}
-	code, out, text := airegw(t, "", "demo", "--tour", "--dir", dir, "--json")
+	code, out, text := airegw(t, "", "demo", "--tour", "--dir", dir, "--limit", "2m", "--json")
 	var answer struct {
 		Lines []testharness.TourLine `json:"lines"`
 		OK    bool                   `json:"ok"`
