@@ -60,16 +60,15 @@ func payloadOf(t *testing.T, compact []byte) object {
 	return out
 }
 
-// The members that the AgID catalogue for relying parties asks for, by case
-// number, with the CIE delta of 1.2.14 (authority hint: the anchor of the CIE).
-func TestAgIDOurEntityConfigurationHasWhatCases1_2And1_3Ask(t *testing.T) {
+// Every member of entra-con-cie §1; the AgID cases are in agid_test.go.
+func TestOurEntityConfigurationHasAllThatTheProfileAsks(t *testing.T) {
 	t.Parallel()
 	e := newGateway(t, gwID, taID)
 	compact, err := e.Configuration(testNow)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 1.2.1, 1.2.4: a JWS that verifies by the keys it publishes.
+	// It verifies by the keys it publishes.
 	s, err := ParseStatement(string(compact))
 	if err != nil {
 		t.Fatal(err)
