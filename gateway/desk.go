@@ -48,6 +48,9 @@ func (r *Request) NextStep() string {
 		return "next.parked"
 	}
 	if slices.Contains(askableStates, r.State) && !r.DeliveryAllowed() {
+		if o := r.Order(); o != nil && !o.Dead {
+			return "next.void_then_choose"
+		}
 		return "next.choose_delivery"
 	}
 	return "next." + string(r.State)

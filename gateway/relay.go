@@ -148,7 +148,8 @@ func (g *Gateway) coreDelay(ctx context.Context, row Outbox, err error) error {
 // un-parks an order has it asked again, never sent on an answer that forbids it.
 func (g *Gateway) trusted(r *Request, now time.Time) bool {
 	return r.positive() && now.Sub(r.Register.At) < g.set.RecheckAfter &&
-		r.Decision != nil && r.Decision.Decision.Outcome == policies.OutcomeAllowed
+		r.Decision != nil && r.Decision.Decision.Outcome == policies.OutcomeAllowed &&
+		r.Decision.Decision.RuleSet == g.rules.now(now).Hash() // else other rules hold by now
 }
 
 // refresh asks the register and the rules again when their last answers are not

@@ -354,3 +354,130 @@ func TestAnUploadIsBounded(t *testing.T) {
 		t.Errorf("an owner of rules at an office's desk: %d", got.status)
 	}
 }
+
+// changeRules puts a draft into force with both owners' approvals, and lets the
+// workers see it.
+func (w *world) changeRules(files map[string][]byte) {
+	w.t.Helper()
+	ctx := context.Background()
+	hash, err := w.rulesDesk("a", gateway.RoleOwnerInterior).Upload(ctx, files, time.Time{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for id, role := range map[string]gateway.Role{"a": gateway.RoleOwnerInterior, "b": gateway.RoleOwnerMAECI} {
+		if err := w.rulesDesk(id, role).Approve(ctx, hash, ""); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if _, err := w.g.RulesOnce(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+	w.work()
+}
+
+func (w *world) request(cf, number string) *gateway.Request {
+	w.t.Helper()
+	r, err := w.g.Desk(gateway.CitizenScope(cf, "citizen", 3)).Open(context.Background(), number)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// TestFormsPreparedUnderOldRulesAreNotSigned: the office voids them, another
+// delivery is chosen, and the card is ordered.
+func TestFormsPreparedUnderOldRulesAreNotSigned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.useShipped()
+	one := person("ok", 0)
+	number, _ := w.submitted(one.CF, "FOREIGN_RESIDENCE")
+	w.work()
+	w.must(number, counterWork...)
+	fee := fmt.Sprintf(`{"cents":%d,"means":"card"}`, w.request(one.CF, number).Decision.Decision.FeeCents)
+	w.must(number, "fee "+fee, "prepare", "print", "confirm")
+	w.changeRules(draft(t, one.Address.ISO2, "2026-11-21"))
+	if r := w.request(one.CF, number); r.State != gateway.StateFormsReady || r.NextStep() != "next.void_then_choose" {
+		t.Errorf("%s, %s", r.State, r.NextStep())
+	}
+	desk := w.machine(clientID, w.client)
+	if a := desk.json("/api/v1/requests/"+number+"/counter/sign", ""); a.status != bad || !strings.Contains(a.body, "delivery_refused") {
+		t.Fatalf("signed under rules that forbid the delivery: %d %s", a.status, a.body)
+	}
+	w.must(number, `void {"code":"data_wrong"}`)
+	w.work()
+	if r := w.request(one.CF, number); r.NextStep() != "next.choose_delivery" {
+		t.Errorf("after voiding: %s, %s", r.State, r.NextStep())
+	}
+	if a := desk.json("/api/v1/requests/"+number+"/delivery", `{"option":"COMUNE_PICKUP"}`); a.status != ok {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	w.must(number, counterWork[len(counterWork)-1], "prepare", "print", "confirm", "sign")
+	if r := w.request(one.CF, number); r.State != gateway.StateRelayed || r.Delivery.Option != policies.DeliveryComunePickup {
+		t.Errorf("%s with %s", r.State, r.Delivery.Option)
+	}
+}
+
+// TestAnOrderSignedUnderOldRulesIsNotSentUnderNewOnes: the rules are weighed
+// again at relay (B.2.4), however young the register's answer is.
+func TestAnOrderSignedUnderOldRulesIsNotSentUnderNewOnes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.useShipped()
+	one := person("ok", 0)
+	number, _ := w.submitted(one.CF, "FOREIGN_RESIDENCE")
+	w.work()
+	w.must(number, counterWork...)
+	fee := fmt.Sprintf(`{"cents":%d,"means":"card"}`, w.request(one.CF, number).Decision.Decision.FeeCents)
+	w.must(number, "fee "+fee, "prepare", "print", "confirm")
+	if a := w.machine(clientID, w.client).json("/api/v1/requests/"+number+"/counter/sign", ""); a.status != ok {
+		t.Fatalf("%d %s", a.status, a.body) // signed, and no worker has run yet
+	}
+	w.changeRules(draft(t, one.Address.ISO2, "2026-11-21"))
+	r := w.request(one.CF, number)
+	if r.State != gateway.StateSigned || r.Mark.Kind != gateway.MarkParked || r.Mark.Code != "rules_changed" {
+		t.Errorf("%s, %+v", r.State, r.Mark)
+	}
+	if r.Delivery.Option != policies.DeliveryForeignResidence {
+		t.Errorf("the signed choice became %s", r.Delivery.Option)
+	}
+}
+
+// TestNewRulesEndNoRequestInSilence: rules that would refuse a request as a
+// whole set it before a referent; it stays open. Whoever asks later is refused.
+func TestNewRulesEndNoRequestInSilence(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.useShipped()
+	var same []string // two people of one country
+	one := person("ok", 0)
+	for n := 1; len(same) < 1; n++ {
+		if p := person("ok", n); p.Address.ISO2 == one.Address.ISO2 && p.CF != one.CF {
+			same = append(same, p.CF)
+		}
+	}
+	number, _ := w.submitted(one.CF, "FOREIGN_RESIDENCE")
+	w.work()
+	files := draft(t, one.Address.ISO2, "2026-11-21")
+	files["65-draft.yaml"] = fmt.Appendf(nil, `rules:
+  - key: channel.comune
+    scope: country:%s
+    value: refuse
+    code: channel.comune_not_open_yet
+    valid_from: 2026-11-21
+    legal_ref: "Prova"
+    reason:
+      it: "Da questo Paese non si chiede al comune."
+      en: "No request at a comune from this country."
+`, one.Address.ISO2)
+	w.changeRules(files)
+	r := w.request(one.CF, number)
+	if r.State != gateway.StatePrechecked || r.Mark.Kind != gateway.MarkParked || r.Mark.Code != "rules_changed" {
+		t.Errorf("%s, %+v", r.State, r.Mark)
+	}
+	later, _ := w.submitted(same[0], "FOREIGN_RESIDENCE")
+	w.work()
+	if r := w.request(same[0], later); r.State != gateway.StateRefused {
+		t.Errorf("a new request is %s", r.State)
+	}
+}

@@ -93,6 +93,8 @@ func Run(t *testing.T, e Engine) {
 		{"what was acknowledged survives a kill", survivesKill},
 		{"a write with a failing statement leaves nothing", allOrNothing},
 		{"a cancelled caller's write does not begin", cancelledCaller},
+		{"rule sets are kept with two people's approvals", ruleSetsKept},
+		{"new rules send decided requests to be decided again, once", rulesDecideAgain},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
