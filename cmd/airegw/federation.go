@@ -232,6 +232,7 @@ type verifyChainCmd struct {
 	At          int64    `help:"The instant to judge at, seconds since 1970." required:"" placeholder:"UNIX"`
 	Type        string   `help:"Entity type that the leaf must have; for openid_provider no intermediate is admitted." placeholder:"TYPE"`
 	RequireMark bool     `help:"Demand a valid trust mark of the type."`
+	MaxPath     *int     `name:"max-path-length" help:"Admit at most so many intermediates, beside what the statements allow." placeholder:"N"`
 	Files       []string `arg:"" name:"file" help:"Signed statements from leaf to anchor." type:"existingfile"`
 }
 
@@ -262,7 +263,7 @@ func (c verifyChainCmd) Run(std streams) error {
 		statements = append(statements, strings.TrimSpace(string(text)))
 	}
 	chain, err := federation.VerifyChain(statements, federation.Anchor{ID: c.AnchorID, Keys: pinned}, federation.Rules{
-		Now: time.Unix(c.At, 0).UTC(), Type: c.Type, RequireMark: c.RequireMark,
+		Now: time.Unix(c.At, 0).UTC(), Type: c.Type, RequireMark: c.RequireMark, MaxPathLength: c.MaxPath,
 	})
 	return printChain(std, chain, err)
 }

@@ -29,6 +29,9 @@ type Rules struct {
 	// Type of metadata that the leaf must have and keep, or "" for any. For
 	// TypeProvider no intermediate is admitted (D trust_negotiation).
 	Type string
+	// MaxPathLength is the caller's own bound on intermediates, beside those the
+	// statements carry; nil = none.
+	MaxPathLength *int
 	// RequireMark demands one valid mark of the role Type (of any role when Type
 	// is "").
 	RequireMark bool
@@ -228,7 +231,7 @@ func (w *walk) constrain() error {
 		depth int // index in path of who demands
 		c     Constraints
 	}
-	demands := []demand{{w.path[0], 0, w.top().Constraints}}
+	demands := []demand{{w.path[0], 0, w.top().Constraints}, {"the caller's rules", 0, Constraints{MaxPathLength: w.rules.MaxPathLength}}}
 	for i, s := range w.links {
 		demands = append(demands, demand{s.Issuer, i, s.Constraints})
 	}

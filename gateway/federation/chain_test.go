@@ -181,6 +181,7 @@ var spoilt = []struct {
 	{"no path allowed by the anchor's configuration", true, func(_ *testing.T, l *lab) { l.ta.claims["constraints"] = object{"max_path_length": 0} }, CodePathLength},
 	{"no path allowed by the anchor's statement", true, func(_ *testing.T, l *lab) { l.taSA.claims["constraints"] = object{"max_path_length": 0} }, CodePathLength},
 	{"no path allowed by a text", true, func(_ *testing.T, l *lab) { l.taSA.claims["constraints"] = `{"max_path_length":"0"}` }, CodePathLength},
+	{"no path allowed by the caller", true, func(_ *testing.T, l *lab) { l.rules.MaxPathLength = new(int) }, CodePathLength},
 	{"an intermediate above a provider", true, func(_ *testing.T, l *lab) {
 		l.rules.Type = TypeProvider
 		l.rp.claims["metadata"] = object{"openid_provider": providerMetadata(rpID)}
