@@ -831,6 +831,20 @@ func answerScenarios() []Scenario {
 		{ID: "cancelled", Clause: "§1.6", Sentence: "A cancelled subject is 404 with EN122: the reason of a cancellation is not disclosed.", Services: []string{"C020"}, Roles: []string{"cancelled"}, run: func(s *session) error {
 			return s.asks("C020", s.byCF("cancelled"), absent)
 		}},
+		{ID: "cancelled-reasons", Clause: "B.6", Sentence: "Whatever the reason of a cancellation, untraceable or citizenship lost, the answer is the same.", Services: []string{"C020"}, Roles: []string{"cancelled", "lost"}, run: sameCancellation},
+		answers("c015-accented", "§8 row 23", "C015", "accented", "A surname keeps its letters beyond ASCII, in UTF-8.", id("accented"), func(s *session, a answer) error {
+			if want := s.target.Subjects["accented"].Surname; str(a.people()[0], "generalita", "cognome") != want || ascii(want) {
+				return expected("the surname as it is written", a)
+			}
+			return nil
+		}),
+		answers("c015-nameless", "B.6", "C015", "nameless", "A person without a first name has senzaNome S and no nome.", id("nameless"), func(_ *session, a answer) error {
+			g := a.people()[0]["generalita"]
+			if str(g, "senzaNome") != "S" || at(g, "nome") != nil {
+				return expected("senzaNome S and no nome", a)
+			}
+			return nil
+		}),
 		{ID: "duplicates", Clause: "§8 row 17", Sentence: "Two people under one tax code are two subjects, without an error.", Services: []string{"C020"}, Roles: []string{"duplicate"}, run: func(s *session) error {
 			return s.asks("C020", s.byCF("duplicate"), func(a answer) error {
 				if found(a) != nil || len(a.people()) < 2 {
@@ -901,6 +915,33 @@ func (s *session) verify(role, died, want string) error {
 	}
 	return expected("infoSoggettoEnte with the value "+want, a)
 }
+
+func sameCancellation(s *session) error {
+	first := ""
+	for _, role := range []string{"cancelled", "lost"} {
+		a, err := s.call(draft{service: "C020", criteria: s.byCF(role)})
+		if err == nil {
+			err = absent(a)
+		}
+		if err != nil {
+			return err
+		}
+		delete(a.object, "idOperazioneANPR")
+		body, err := json.Marshal(a.object)
+		if err != nil {
+			return err
+		}
+		if first == "" {
+			first = string(body)
+		}
+		if string(body) != first {
+			return fmt.Errorf("the two are told apart, the second by %s", a)
+		}
+	}
+	return nil
+}
+
+func ascii(s string) bool { return strings.IndexFunc(s, func(r rune) bool { return r > 127 }) < 0 }
 
 func digits(s string) bool {
 	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }) < 0

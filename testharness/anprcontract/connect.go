@@ -152,7 +152,8 @@ type Subject struct {
 // one), resident (in Italy, never in AIRE), deceased, cancelled, absent (a tax
 // code nobody has), duplicate (one tax code, two people), unvalidated (tax code
 // not validated), partial (birth date without day), minor (with parents in the
-// register).
+// register), lost (cancelled for another reason), accented (letters beyond ASCII
+// in the surname), nameless (no first name).
 type Subjects map[string]Subject
 
 // ReadSubjects reads a JSON object from role to subject.
@@ -171,6 +172,7 @@ func SimSubjects() Subjects {
 	for role, scenario := range map[string]string{
 		"aire": "ok", "other": "theft", "resident": "not-aire", "deceased": "deceased", "cancelled": "aire-cancelled-6",
 		"duplicate": "duplicate", "unvalidated": "cf-not-validated", "partial": "partial-birth-date", "minor": "minor-two-parents",
+		"lost": "aire-cancelled-5", "accented": "diacritics", "nameless": "no-first-name",
 	} {
 		if p, ok := sim.PersonByScenario(scenario); ok {
 			s[role] = Subject{CF: p.CF, IDANPR: p.IDANPR, Surname: p.Surname, Name: p.Name, Sex: p.Sex, Birth: p.Birth.Date, DiedOn: p.DiedOn}

@@ -183,7 +183,7 @@ func (t *Target) check() error {
 		}
 	}
 	for role, p := range t.Subjects {
-		if p.CF == "" || p.IDANPR == "" && role != "absent" && role != "cancelled" && role != "duplicate" {
+		if p.CF == "" || p.IDANPR == "" && role != "absent" && role != "cancelled" && role != "lost" && role != "duplicate" {
 			return fmt.Errorf("contract: the subject %q has no cf or no id_anpr", role)
 		}
 	}

@@ -132,6 +132,13 @@ func modeScenarios() []Scenario {
 		mode("mode-truncate", "§8 row 22", "Names may be cut at 36 characters.", "truncate36", "", "C015", "aire", person("a surname of 36 characters", func(p map[string]any) bool {
 			return utf8.RuneCountInString(str(p, "generalita", "cognome")) == 36
 		})),
+		mode("mode-translit", "§8 row 23", "A surname may come transliterated.", "translit", "", "C015", "accented", person("a surname in ASCII", func(p map[string]any) bool {
+			surname := str(p, "generalita", "cognome")
+			return surname != "" && ascii(surname) && !strings.Contains(surname, "?")
+		})),
+		mode("mode-diacritics", "§8 row 23", "Letters of a surname may be lost to a question mark.", "diacritics", "", "C015", "accented", person("a question mark in the surname", func(p map[string]any) bool {
+			return strings.Contains(str(p, "generalita", "cognome"), "?")
+		})),
 		mode("mode-bad-encoding", "§8 row 24", "An answer may hold bytes that are not UTF-8.", "bad-encoding", "", "C015", "aire", func(a answer) error {
 			if a.status != 200 || utf8.Valid(a.body) && json.Valid(a.body) {
 				return expected("200 with a broken encoding", a)
@@ -157,6 +164,15 @@ func modeScenarios() []Scenario {
 		mode("mode-no-name", "§8 row 30", "A person may have no first name: senzaNome is S.", "no-name", "", "C015", "aire", person("senzaNome S", func(p map[string]any) bool {
 			return str(p, "generalita", "senzaNome") == "S" && str(p, "generalita", "nome") == ""
 		})),
+		{ID: "mode-mae-lag", Clause: "§8 row 31", Sentence: "The record may be the one before its last change.", Management: true, Services: []string{"C020"}, Roles: []string{"other"}, run: lag},
+		broken("mode-no-answer", "The connection may close without an answer.", "drop_request"),
+		broken("mode-cut-body", "An answer may break off half-way.", "cut_body"),
+		mode("mode-empty-200", "B.6", "A 200 may come without a body: no answer.", "empty_200", "", "C030", "aire", func(a answer) error {
+			if a.status != 200 || len(a.body) != 0 {
+				return expected("200 without a body", a)
+			}
+			return nil
+		}),
 		{ID: "opid-replayed", Clause: "§8 row 33", Sentence: "A repeated idOperazioneClient answers what it answered before, even to another question.", Management: true, Services: []string{"C030"}, Roles: []string{"aire", "other"}, run: replayedID},
 		{ID: "opid-lower", Clause: "§8 row 33", Sentence: "A lower unknown idOperazioneClient is an error.", Management: true, Services: []string{"C030"}, Roles: []string{"aire"}, run: lowerID},
 		{ID: "opid-other-service", Clause: "§6", Sentence: "An idOperazioneClient used for another service is EN079.", Management: true, Services: []string{"C030", "C020"}, Roles: []string{"aire"}, run: otherServiceID},
@@ -183,6 +199,70 @@ func modeScenarios() []Scenario {
 func twoIDs(a answer) error {
 	if found(a) != nil || len(a.people()) != 2 || str(a.people()[0], "identificativi", "idANPR") == str(a.people()[1], "identificativi", "idANPR") {
 		return expected("200 with two subjects and two ids", a)
+	}
+	return nil
+}
+
+// broken is a mode whose answer never arrives whole.
+func broken(idOf, sentence, fault string) Scenario {
+	return Scenario{ID: idOf, Clause: "B.6", Sentence: sentence, Management: true, Services: []string{"C030"}, Roles: []string{"aire"}, run: func(s *session) error {
+		_, err := s.cached("C030")
+		if err == nil {
+			err = s.fault(fault, "C030", "")
+		}
+		if err != nil {
+			return err
+		}
+		a, err := s.call(draft{service: "C030", criteria: s.byCF("aire")})
+		if err == nil {
+			return expected("no whole answer", a)
+		}
+		if errors.Is(err, errBudget) {
+			return err
+		}
+		return nil
+	}}
+}
+
+// lag changes a record, asks for it with the ministry's delay on, and puts it back.
+func lag(s *session) error {
+	since := func() (string, error) {
+		a, err := s.call(draft{service: "C020", criteria: s.byCF("other")})
+		if err == nil {
+			err = found(a)
+		}
+		if err != nil {
+			return "", err
+		}
+		all := list(a.people()[0]["residenza"])
+		if len(all) == 0 {
+			return "", expected("a residence", a)
+		}
+		return str(all[0], "dataDecorrenzaResidenza"), nil
+	}
+	before, err := since()
+	if err != nil {
+		return err
+	}
+	path := "/people/" + s.target.Subjects["other"].CF
+	_, err = s.manage(http.MethodPost, path, map[string]any{"residence_since": "2026-10-01"})
+	if err != nil {
+		return err
+	}
+	now, err := since()
+	if err == nil {
+		err = s.fault("mae-lag", "C020", "")
+	}
+	late := ""
+	if err == nil {
+		late, err = since()
+	}
+	_, back := s.manage(http.MethodDelete, path, nil)
+	if err != nil || back != nil {
+		return errors.Join(err, back)
+	}
+	if now != "2026-10-01" || late != before {
+		return fmt.Errorf("changed to %q, answered %q late; expected %q", now, late, before)
 	}
 	return nil
 }

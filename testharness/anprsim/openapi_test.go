@@ -5,6 +5,7 @@ import (
 	"mime"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -166,5 +167,33 @@ func TestTheDocumentsSeeAnAnswerThatIsNotTheirs(t *testing.T) {
 		if op.Responses.Status(200).Value.Content.Get("application/json").Schema.Value.VisitJSON(v) == nil {
 			t.Errorf("%s: the document accepts %s", mutant, body)
 		}
+	}
+}
+
+func TestARuleIsBrokenAndMendedOverTheManagementAPI(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	post := func(body string) int {
+		t.Helper()
+		res, err := http.Post(w.mgmt.URL+"/mutants", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read(t, res)
+		return res.StatusCode
+	}
+	a := ask{code: "C030", criteria: byCF(person(t, "ok").CF), audit: map[string]any{"userID": nil}}
+	status := func() int { res, _ := w.call(a); return res.StatusCode }
+	if got := status(); got != 400 {
+		t.Errorf("whole: %d", got)
+	}
+	if got := post(`{"name":"` + MutantAuditUserID + `"}`); got != 200 || w.sim.Mutant() != MutantAuditUserID || status() != 200 {
+		t.Errorf("broken: %d, %q", got, w.sim.Mutant())
+	}
+	if got := post(`{"name":"no such rule"}`); got != 400 || w.sim.Mutant() != MutantAuditUserID {
+		t.Errorf("unknown: %d, %q", got, w.sim.Mutant())
+	}
+	if got := post(`{"name":""}`); got != 200 || status() != 400 {
+		t.Errorf("mended: %d", got)
 	}
 }

@@ -95,7 +95,7 @@ func (c *client) voucher(service string) (voucher, evidence string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	defer res.Body.Close() //nolint:errcheck // read-only
+	defer res.Body.Close()
 	var out struct {
 		AccessToken string `json:"access_token"`
 	}
@@ -157,7 +157,7 @@ func (c *client) ask(service string, criteria map[string]string) (answer, error)
 	if err != nil {
 		return out, err
 	}
-	defer res.Body.Close() //nolint:errcheck // read-only
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(res.Body)
 		return out, fmt.Errorf("%s: %s %s", service, res.Status, text)
