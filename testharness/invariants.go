@@ -14,6 +14,7 @@ import (
 // running server, and the core's own testimony.
 type Judged struct {
 	Dir          string     // with airegw.db and keys/database.keys
+	URL          string     // of the PostgreSQL database in place of airegw.db
 	Conn         Connection // the simulators; its management must answer
 	Acknowledged []string   // numbers somebody was given
 	Now          time.Time
@@ -30,10 +31,14 @@ type Judged struct {
 //
 // (I3, no byte of an office in another's answers, is the isolation matrix's.)
 func CheckInvariants(ctx context.Context, j Judged) ([]string, error) {
-	db, err := store.Open(ctx, store.Options{
+	o := store.Options{
 		Path: filepath.Join(j.Dir, "airegw.db"), Keys: filepath.Join(j.Dir, "keys", "database.keys"),
 		Environment: store.Simulation, ReadOnly: true,
-	})
+	}
+	if j.URL != "" {
+		o.Path, o.URL = "", j.URL
+	}
+	db, err := store.Open(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("open database to judge it: %w", err)
 	}

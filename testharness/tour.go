@@ -28,6 +28,8 @@ type TourOptions struct {
 	Out     io.Writer     // progress and the final table
 	Limit   time.Duration // default 40 s
 	Poll    time.Duration // default 60 ms
+
+	DatabaseURL string // of the PostgreSQL database to judge; empty: the file in Dir
 }
 
 // TourLine is one line of the final table.
@@ -143,7 +145,7 @@ func Tour(ctx context.Context, o TourOptions) ([]TourLine, error) {
 			acknowledged = append(acknowledged, l.Number)
 		}
 	}
-	broken, err := CheckInvariants(context.WithoutCancel(ctx), Judged{Dir: o.Dir, Conn: o.Conn, Acknowledged: acknowledged, Now: time.Now().UTC()})
+	broken, err := CheckInvariants(context.WithoutCancel(ctx), Judged{Dir: o.Dir, URL: o.DatabaseURL, Conn: o.Conn, Acknowledged: acknowledged, Now: time.Now().UTC()})
 	if err != nil {
 		errs = append(errs, err)
 	}
