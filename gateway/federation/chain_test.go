@@ -141,6 +141,7 @@ var spoilt = []struct {
 	{"a statement without end", false, func(_ *testing.T, l *lab) { l.op.raw = strings.Repeat("a", MaxStatement+1) }, CodeTooLarge},
 	{"no keys", false, func(_ *testing.T, l *lab) { delete(l.taOP.claims, "jwks") }, CodeKeys},
 	{"an empty key set", false, func(_ *testing.T, l *lab) { l.taOP.claims["jwks"] = object{"keys": []any{}} }, CodeKeys},
+	{"keys of kinds nobody uses", false, func(_ *testing.T, l *lab) { l.op.claims["jwks"] = object{"keys": []any{oddKey()}} }, CodeKeys},
 	{"a key without kid", false, func(_ *testing.T, l *lab) {
 		set := jwksOf(opKey)
 		delete(set["keys"].([]any)[0].(object), "kid")
