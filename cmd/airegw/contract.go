@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type anprEndpoint struct {
 	AssertionAudience string `help:"Audience of the client assertion." placeholder:"AUD"`
 	TokenURL          string `help:"PDND's token endpoint." name:"token-url" placeholder:"URL"`
 	JWKSURL           string `help:"Key set of the vouchers." name:"jwks-url" placeholder:"URL"`
+	CA                string `help:"PEM file of the authorities to trust instead of the machine's." name:"ca" type:"existingfile" placeholder:"FILE"`
 	ManagementURL     string `help:"Management API of a simulator." name:"management-url" placeholder:"URL"`
 }
 
@@ -198,6 +200,13 @@ func (e *anprEndpoint) target(ctx context.Context, ownClient bool) (t anprcontra
 	}
 	if e.Audience != "" {
 		t.Audience = serviceBase(e.Audience)
+	}
+	if e.CA != "" {
+		text, err := os.ReadFile(e.CA)
+		t.Roots = x509.NewCertPool()
+		if err != nil || !t.Roots.AppendCertsFromPEM(text) {
+			return t, simulator, usage("--ca %s is no PEM file of certificates", e.CA)
+		}
 	}
 	file := e.Client
 	if file == "" && !ownClient {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -56,7 +57,9 @@ func newSession(ctx context.Context, t Target, o Options) (*session, error) {
 	s := &session{ctx: ctx, target: t, opt: o, http: o.HTTP, pairs: map[string]pair{}, other: other}
 	s.key, _ = t.Client.Key.Key.(*rsa.PrivateKey)
 	if s.http == nil {
-		s.http = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}}
+		s.http = &http.Client{Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 4, TLSClientConfig: &tls.Config{RootCAs: t.Roots, MinVersion: tls.VersionTLS12},
+		}}
 	}
 	own := *s.http
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

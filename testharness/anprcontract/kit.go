@@ -16,6 +16,7 @@ package anprcontract
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -34,7 +35,8 @@ type Target struct {
 	AssertionAudience string            // aud of the client assertion
 	Services          map[string]string // code (C030) to service name; nil: those of ServiceNames
 	Client            Client
-	Subjects          Subjects // by role; missing roles make their scenarios not applicable
+	Roots             *x509.CertPool // authorities to trust; nil: those of the machine
+	Subjects          Subjects       // by role; missing roles make their scenarios not applicable
 }
 
 // ServiceNames are the published names of the services the catalogue asks, by code.

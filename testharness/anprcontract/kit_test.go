@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/xml"
 	"net/http"
@@ -169,6 +170,24 @@ func TestAServerThatIsNotANPRFailsWithoutAPanicOrAnEndlessRun(t *testing.T) {
 		if r.OK() || r.Fail < 40 {
 			t.Errorf("%s: %d passed, %d failed", name, r.Pass, r.Fail)
 		}
+	}
+}
+
+func TestAPrivateAuthorityIsTrustedWhenGiven(t *testing.T) {
+	t.Parallel()
+	target, s := judged(t, anprsim.Options{Seed: 1})
+	server := httptest.NewTLSServer(s.Handler())
+	t.Cleanup(server.Close)
+	_, path, _ := strings.Cut(target.URL, "/govway")
+	target.URL, target.TokenURL, target.JWKSURL = server.URL+"/govway"+path, server.URL+anprsim.TokenPath, server.URL+anprsim.JWKSPath
+	only := anprcontract.Options{Only: []string{"c030-id"}}
+	if r := run(t, target, only); r.OK() {
+		t.Error("an unknown authority was trusted")
+	}
+	target.Roots = x509.NewCertPool()
+	target.Roots.AddCert(server.Certificate())
+	if r := run(t, target, only); !r.OK() {
+		t.Errorf("%+v", r.Results)
 	}
 }
 
