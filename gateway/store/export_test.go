@@ -228,6 +228,16 @@ func (s *Store) Raw(office, person, text string) (int64, error) {
 // PersonDigest is how the database knows a fiscal code.
 func (s *Store) PersonDigest(code string) string { return s.keys.person(code) }
 
+// Translate is translate.
+var Translate = translate
+
+// WaitForStanding waits until n writes are under way or stand in the queue.
+func (s *Store) WaitForStanding(n int64) {
+	for s.pg.standing.Load() < n {
+		runtime.Gosched()
+	}
+}
+
 // HashFile is hashFile.
 func HashFile(t testing.TB, path string) (string, int64) {
 	t.Helper()
