@@ -108,6 +108,9 @@ func (r *Request) Tracking() Tracking {
 		UpdatedAt: r.UpdatedAt, Outcome: r.Outcome, Mark: r.Mark,
 	}
 	t.Mark.Detail = "" // for the operator
+	if !r.DeliveryAllowed() {
+		t.Expected = nil // nothing arrives where nothing may be sent
+	}
 	last := State("")
 	for _, e := range r.Events {
 		if e.To != last {
@@ -248,10 +251,33 @@ func (d Desk) RecordCapture(ctx context.Context, number string, c Capture) error
 	if c.Signature == "" && c.Exemption != "under_12" {
 		problems = append(problems, Problem{Field: "/signature", Code: "signature_missing"})
 	}
+	for field, ref := range captureRefs(c) {
+		if !refShape.MatchString(ref) {
+			problems = append(problems, Problem{Field: field, Code: "capture_ref_shape"})
+		}
+	}
 	if len(problems) > 0 {
 		return &Error{Kind: Invalid, Code: "invalid_input", Problems: problems}
 	}
 	return d.fact(ctx, number, EventCapture, c, nil)
+}
+
+// refShape is a reference into the capture store, as the core takes it.
+var refShape = regexp.MustCompile(`^[A-Za-z0-9:._/-]{4,200}$`)
+
+// captureRefs answers the references given, by field.
+func captureRefs(c Capture) map[string]string {
+	refs := map[string]string{}
+	if c.Photo != "" {
+		refs["/photo"] = c.Photo
+	}
+	if c.Signature != "" {
+		refs["/signature"] = c.Signature
+	}
+	for i, f := range c.Fingerprints {
+		refs[fmt.Sprintf("/fingerprints/%d/ref", i)] = f.Ref
+	}
+	return refs
 }
 
 // stationOf: stations belong to the Ministry and are the only means of issuing
@@ -844,6 +870,9 @@ func (d Desk) HandOver(ctx context.Context, number, to, check string) error {
 	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
 		if r.State != StateAtComune && r.State != StateAtConsulate {
 			return Change{}, nil, moved(r)
+		}
+		if (to == "delegate" && r.Delivery.Delegate == nil) || (to == "parent" && len(r.Input.Parents) == 0) {
+			return Change{}, nil, invalid("/to", "handover_to_nobody_named")
 		}
 		return Change{}, []Event{{
 			Type: EventDelivered, At: now, Actor: d.scope.actor, Data: payload(handedOverData{To: to, Check: check}),
