@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
-	"github.com/alexedwards/scs/v2/memstore"
 	"github.com/gin-gonic/gin"
 
 	"airegw/gateway"
@@ -39,11 +39,22 @@ func (o ownTime) CommitCtx(ctx context.Context, token string, b []byte, expiry t
 	return o.CtxStore.CommitCtx(ctx, token, b, o.now().Add(time.Until(expiry)))
 }
 
-func newDoor(store scs.CtxStore, name string, secure bool, life, idle time.Duration) *door {
-	sm := scs.New()
-	if m, ok := sm.Store.(*memstore.MemStore); ok {
-		m.StopCleanup() // the default store is not used; its goroutine must not stay
+var blankManagers sync.Map // by door
+
+// blankManager answers a new session manager with the door's own context key.
+// scs.New starts the clean-up of a default store nobody uses; stopping it races
+// with its start, so each door's is made once in a process and copied.
+func blankManager(name string) *scs.SessionManager {
+	made, ok := blankManagers.Load(name)
+	if !ok {
+		made, _ = blankManagers.LoadOrStore(name, scs.New())
 	}
+	return made.(*scs.SessionManager)
+}
+
+func newDoor(store scs.CtxStore, name string, secure bool, life, idle time.Duration) *door {
+	blank := *blankManager(name)
+	sm := &blank
 	sm.Store = store
 	sm.HashTokenInStore = true
 	sm.Lifetime = life
