@@ -221,10 +221,10 @@ func xmlSubjectOf(p sim.Person, a reply) xmlSubject {
 			out.Residence.Foreign.Post = &consulate{Code: p.Post.Code, Seat: p.Post.Seat}
 		}
 	}
-	switch {
-	case p.Status == sim.StatusDeceased:
+	switch p.Status {
+	case sim.StatusDeceased:
 		out.Cancelled = &xmlCancellation{Reason: "1", On: p.DiedOn}
-	case p.Status == sim.StatusCancelled:
+	case sim.StatusCancelled:
 		out.Cancelled = &xmlCancellation{Reason: p.AIRE.CancelReason, On: p.AIRE.CancelledOn}
 	}
 	if p.Card != nil {
