@@ -15,13 +15,36 @@ import (
 	"airegw/gateway/jose"
 )
 
-// encKey is the one slow key of the tests, made once.
-var encKey = sync.OnceValue(func() jose.Key {
-	k, err := jose.GenerateKey(jose.RSAOAEP256)
+// madeKeys is keysDir's answer once it was asked.
+var madeKeys string
+
+// keysDir holds the slow RSA keys of the tests, made once.
+var keysDir = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "airegw-federation-keys")
 	if err != nil {
 		panic(err)
 	}
-	return k
+	if _, err := GenerateKeys(filepath.Join(dir, "keys")); err != nil {
+		panic(err)
+	}
+	madeKeys = dir
+	return dir
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if madeKeys != "" {
+		_ = os.RemoveAll(madeKeys)
+	}
+	os.Exit(code)
+}
+
+var encKey = sync.OnceValue(func() jose.Key {
+	k, err := LoadKeys(filepath.Join(keysDir(), "keys"))
+	if err != nil {
+		panic(err)
+	}
+	return k.CoreEncrypt
 })
 
 var gwFed, gwCore = newKey(), newKey()
@@ -336,26 +359,36 @@ func TestResolveServesOnlyWhatIsKnownAndNeverPastItsEnd(t *testing.T) {
 
 func TestKeysAreMadeOnceReadableByUsAloneAndNeverOverwritten(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "keys")
-	made, err := GenerateKeys(dir)
+	made := filepath.Join(keysDir(), "keys")
+	if _, err := GenerateKeys(made); CodeOf(err) != CodeKeyFile {
+		t.Errorf("made again: %v", err)
+	}
+	read, err := LoadKeys(made)
 	if err != nil {
 		t.Fatal(err)
 	}
-	read, err := LoadKeys(dir)
-	if err != nil {
-		t.Fatal(err)
+	// The default suite makes a whole entity.
+	cfg := gatewayConfig(gwID, taID)
+	cfg.Keys, cfg.Suite = read, Suite{}
+	if _, err := NewEntity(cfg); err != nil {
+		t.Error(err)
 	}
-	if read.Federation.KID() != made.Federation.KID() || read.CoreSign.KID() != made.CoreSign.KID() || read.CoreEncrypt.KID() != made.CoreEncrypt.KID() {
-		t.Error("other keys read than written")
-	}
+	dir := t.TempDir()
 	for _, name := range []string{FileFederation, FileCoreSign, FileCoreEncrypt} {
-		info, err := os.Stat(filepath.Join(dir, name))
+		info, err := os.Stat(filepath.Join(made, name))
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v", name, info.Mode(), err)
 		}
+		data, err := os.ReadFile(filepath.Join(made, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := GenerateKeys(dir); CodeOf(err) != CodeKeyFile {
-		t.Errorf("made again: %v", err)
+	if _, err := LoadKeys(dir); err != nil {
+		t.Errorf("a copy: %v", err)
 	}
 	if err := os.Chmod(filepath.Join(dir, FileCoreSign), 0o644); err != nil {
 		t.Fatal(err)
@@ -363,11 +396,16 @@ func TestKeysAreMadeOnceReadableByUsAloneAndNeverOverwritten(t *testing.T) {
 	if _, err := LoadKeys(dir); CodeOf(err) != CodeKeyFile {
 		t.Errorf("an open file: %v", err)
 	}
-	// The default suite makes a whole entity.
-	cfg := gatewayConfig(gwID, taID)
-	cfg.Keys, cfg.Suite = made, Suite{}
-	if _, err := NewEntity(cfg); err != nil {
-		t.Error(err)
+	// One file left is enough to make none.
+	alone := t.TempDir()
+	if err := os.WriteFile(filepath.Join(alone, FileCoreEncrypt), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := GenerateKeys(alone); CodeOf(err) != CodeKeyFile {
+		t.Errorf("beside an old file: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(alone, FileFederation)); err == nil {
+		t.Error("a key was written all the same")
 	}
 }
 

@@ -19,7 +19,7 @@ func joined(t *testing.T, now *time.Time, change ...func(*Settings)) (*Member, *
 	s := newSite(t)
 	announce(t, s.op, s.opMark)
 	dir := t.TempDir()
-	keys, err := GenerateKeys(filepath.Join(dir, "keys"))
+	keys, err := LoadKeys(filepath.Join(keysDir(), "keys"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func joined(t *testing.T, now *time.Time, change ...func(*Settings)) (*Member, *
 	settings := Settings{
 		ID: s.base + "/gw", Organization: "Comune di Prova", HomepageURI: s.base, PolicyURI: s.base + "/privacy",
 		Contacts: []string{"ente@pec.example.test"}, RedirectURIs: []string{s.base + "/gw/callback"},
-		Keys: filepath.Join(dir, "keys"), Anchor: s.anchor.ID, AnchorKeys: pins, Provider: s.base + "/op", RequireMark: true,
+		Keys: filepath.Join(keysDir(), "keys"), Anchor: s.anchor.ID, AnchorKeys: pins, Provider: s.base + "/op", RequireMark: true,
 	}
 	for _, c := range change {
 		c(&settings)
