@@ -354,6 +354,23 @@ func (g *Gateway) RulesOnce(ctx context.Context) (again bool, err error) {
 	return false, nil
 }
 
+// WatchRules keeps the rules of a replica that serves and does not work up to
+// what others approved, until ctx ends. Run does it by itself.
+func (g *Gateway) WatchRules(ctx context.Context) {
+	for {
+		err := g.reloadRules(context.WithoutCancel(ctx))
+		if err != nil {
+			g.log.Error("rules cannot be read again", "kind", KindOf(err).String(), "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.wakeRules:
+		case <-g.clock.After(rulesEvery):
+		}
+	}
+}
+
 // RulesDesk is where the two owners change the rules.
 type RulesDesk struct {
 	g     *Gateway

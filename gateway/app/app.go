@@ -249,7 +249,7 @@ func (a *App) Run(ctx context.Context) error {
 // of another run.
 func (a *App) Serve(ctx context.Context) error {
 	return a.run(ctx, func(ctx context.Context) error {
-		<-ctx.Done()
+		a.Gateway.WatchRules(ctx)
 		return nil
 	})
 }

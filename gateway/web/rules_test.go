@@ -2,10 +2,12 @@ package web_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -479,5 +481,29 @@ func TestNewRulesEndNoRequestInSilence(t *testing.T) {
 	w.work()
 	if r := w.request(same[0], later); r.State != gateway.StateRefused {
 		t.Errorf("a new request is %s", r.State)
+	}
+}
+
+// TestAReplicaThatOnlyServesLearnsOfNewRules: what one replica approves holds at
+// the others.
+func TestAReplicaThatOnlyServesLearnsOfNewRules(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.useShipped()
+	other, err := gateway.New(gateway.Parts{
+		Store: w.store, Register: w.reg, Core: w.core, Rules: policies.Shipped(), Owners: w.owners, Clock: w, Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.changeRules(draft(t, "AR", "2026-11-21"))
+	if other.RulesInForce().Hash() != policies.Shipped().Hash() {
+		t.Fatal("nothing to learn: this test proves nothing")
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	other.WatchRules(ended)
+	if got := other.RulesInForce().Hash(); got != w.g.RulesInForce().Hash() {
+		t.Errorf("the other replica decides by %s", got)
 	}
 }
