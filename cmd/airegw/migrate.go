@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"strings"
 
 	"airegw/gateway/store"
 )
@@ -25,11 +23,10 @@ type moveCmd struct {
 
 // Run moves one database.
 func (c *moveCmd) Run(ctx context.Context, std streams) error {
-	raw, err := os.ReadFile(c.ToURLFile)
+	address, err := readAddress(c.ToURLFile)
 	if err != nil {
-		return fmt.Errorf("read address: %w", err)
+		return err
 	}
-	address, _, _ := strings.Cut(strings.TrimSpace(string(raw)), "\n")
 	moved, report, err := store.Move(ctx, store.MoveOptions{
 		From: c.From, To: address, Keys: c.Keys, Environment: c.Environment,
 	})

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"airegw/gateway/store"
 )
@@ -12,12 +14,31 @@ import (
 // database names a database for commands that read it beside a running server.
 type database struct {
 	Database    string `help:"Database file." default:"data/airegw.db" type:"path"`
+	URLFile     string `help:"In place of a file: where the address of the PostgreSQL database is, as database.url_file of the configuration." name:"database-url-file" type:"existingfile" placeholder:"FILE"`
 	Keys        string `help:"Key file of the database." default:"data/keys/database.keys" type:"path"`
 	Environment string `help:"What the database is marked as." enum:"simulation,production" default:"simulation"`
 }
 
 func (d database) open(ctx context.Context) (*store.Store, error) {
-	return store.Open(ctx, store.Options{Path: d.Database, Keys: d.Keys, Environment: d.Environment, ReadOnly: true})
+	o := store.Options{Path: d.Database, Keys: d.Keys, Environment: d.Environment, ReadOnly: true}
+	if d.URLFile != "" {
+		address, err := readAddress(d.URLFile)
+		if err != nil {
+			return nil, err
+		}
+		o.Path, o.URL = "", address
+	}
+	return store.Open(ctx, o)
+}
+
+// readAddress answers the first line of a file that may hold a password.
+func readAddress(path string) (string, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read address: %w", err)
+	}
+	address, _, _ := strings.Cut(strings.TrimSpace(string(raw)), "\n")
+	return strings.TrimSpace(address), nil
 }
 
 type auditCmd struct {
