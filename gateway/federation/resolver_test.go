@@ -130,6 +130,16 @@ func TestTheProviderIsResolvedInTheOrderOfTheProfile(t *testing.T) {
 	}
 }
 
+func TestNobodyIsAskedAboutWhatIsNoEntity(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, id := range []string{"", "op", "http://op.example.test", "https://op.example.test/?sub=x"} {
+		if _, err := s.resolver(t).Resolve(t.Context(), id, Want{}); CodeOf(err) != CodeEntityID || len(s.asked) != 0 {
+			t.Errorf("%q: %v after %d calls", id, err, len(s.asked))
+		}
+	}
+}
+
 func TestAnEntityBelowAnAggregatorIsResolved(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

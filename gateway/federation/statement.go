@@ -165,7 +165,7 @@ func entityClaim(claims map[string]any, name string) (string, error) {
 		return "", refuse(CodeClaim, name, "missing or not a text")
 	}
 	if err := CheckEntityID(id); err != nil {
-		return "", at(err, "", "")
+		return "", &Error{Code: CodeEntityID, Field: name, Err: err}
 	}
 	return id, nil
 }
