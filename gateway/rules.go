@@ -207,6 +207,40 @@ func StoredRules(ctx context.Context, store RuleStore, hash string) (*policies.S
 	return set, nil
 }
 
+// StoredRulesAt answers the approved set that was in force at an instant, for
+// `airegw explain REQUEST`: what today's rules would answer. It verifies no
+// signature, since it puts nothing into force. NotFound when the store holds
+// none, as before a gateway first started on it.
+func StoredRulesAt(ctx context.Context, store RuleStore, at time.Time) (*policies.Set, error) {
+	sets, err := store.RuleSets(ctx)
+	if err != nil {
+		return nil, wrap("read rule sets", err)
+	}
+	var found *RuleSet
+	for i, r := range approvedInOrder(sets) {
+		if i == 0 || !r.EffectiveAt.After(at) {
+			found = &r
+		}
+	}
+	if found == nil {
+		return nil, NewError(NotFound, "not_found")
+	}
+	return StoredRules(ctx, store, found.Hash)
+}
+
+// approvedInOrder answers the sets that both owners approved, in the order in
+// which they take effect.
+func approvedInOrder(sets []RuleSet) []RuleSet {
+	var out []RuleSet
+	for i := range sets {
+		if sets[i].Approved() {
+			out = append(out, sets[i])
+		}
+	}
+	slices.SortStableFunc(out, func(a, b RuleSet) int { return a.EffectiveAt.Compare(b.EffectiveAt) })
+	return out
+}
+
 // UseRules brings the configured rule set, whose approvals the caller verified,
 // into the store and the sets that were approved there into force. The first set
 // of a database holds since ever; one that comes later, with another program or
@@ -276,16 +310,10 @@ func (g *Gateway) reloadRules(ctx context.Context) error {
 	}
 	now := g.clock.Now()
 	var eras []ruleEra
-	var approved []RuleSet
-	for i := range stored {
-		if stored[i].Approved() {
-			approved = append(approved, stored[i])
-		}
-	}
+	approved := approvedInOrder(stored)
 	if len(approved) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(approved, func(a, b RuleSet) int { return a.EffectiveAt.Compare(b.EffectiveAt) })
 	for i := range approved {
 		r := &approved[i]
 		if i+1 < len(approved) && !approved[i+1].EffectiveAt.After(now) {

@@ -281,6 +281,13 @@ func TestASetHoldsFromItsDateOn(t *testing.T) {
 	if _, n = look(); n != 2 {
 		t.Errorf("decided again without new rules: %d decisions", n)
 	}
+	for at, want := range map[time.Time]string{
+		{}: policies.Shipped().Hash(), effective.Add(-time.Second): policies.Shipped().Hash(), effective: hash, effective.AddDate(1, 0, 0): hash,
+	} {
+		if set, err := gateway.StoredRulesAt(ctx, w.store, at); err != nil || set.Hash() != want {
+			t.Errorf("at %s: %v, want %s", at, err, want)
+		}
+	}
 	// A restart with the same configuration keeps what was approved later.
 	w.useShipped()
 	if got := w.g.RulesInForce().Hash(); got != hash {
