@@ -215,7 +215,8 @@ var pgFunctions string
 var pgRoles string
 
 // giveRoles makes the functions and roles of this schema, unless the database
-// has them. A user who may not make roles can still serve without them.
+// has them. A user who may not make roles can still serve without them; a
+// replica that needs one is Invalid "store_roles".
 func giveRoles(ctx context.Context, db *sql.DB, need Role) error {
 	var schema int64
 	var have string
@@ -234,8 +235,11 @@ func giveRoles(ctx context.Context, db *sql.DB, need Role) error {
 	}
 	err = script(ctx, db, pgRoles+`COMMENT ON TABLE meta IS '`+want+`'`)
 	var e *pgconn.PgError
-	if errors.As(err, &e) && e.Code == pgNotAllowed && need == "" {
-		return nil
+	if errors.As(err, &e) && e.Code == pgNotAllowed {
+		if need == "" {
+			return nil
+		}
+		return &gateway.Error{Kind: gateway.Invalid, Code: "store_roles", Err: wrapped("make roles", err)}
 	}
 	return translate("make roles", err)
 }

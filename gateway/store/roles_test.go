@@ -184,3 +184,23 @@ func TestTheWebRoleEndsSessionsAndRoutesWithoutTheRightToDelete(t *testing.T) {
 	_, err = store.Open(t.Context(), o)
 	wantCode(t, err, gateway.Invalid, "store_options") // SQLite has no roles
 }
+
+func TestAUserWhoMayNotMakeRolesServesWithoutThem(t *testing.T) {
+	t.Parallel()
+	h, address, clock := newHome(t), pgtest.Database(t), storetest.NewClock()
+	pgtest.Exec(t, address, `CREATE ROLE plain LOGIN`, `GRANT CREATE, USAGE ON SCHEMA public TO plain`)
+	plain := strings.Replace(address, "user=postgres", "user=plain", 1)
+	s := open(t, h.shared(plain, clock.Now))
+	_, _, err := s.Create(t.Context(), submission(1, clock.Now()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.LoadAll(t.Context(), "R26-000000001")
+	if err != nil || n != 1 {
+		t.Fatalf("%d %v", n, err)
+	}
+	o := h.shared(plain, clock.Now)
+	o.Role = store.RoleWeb
+	_, err = store.Open(t.Context(), o)
+	wantCode(t, err, gateway.Invalid, "store_roles")
+}

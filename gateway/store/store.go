@@ -108,7 +108,8 @@ var _ gateway.Store = (*Store)(nil)
 // Open opens or creates a database. Errors are *gateway.Error: Unavailable
 // "store_locked" when another process writes the file, Conflict
 // "store_environment", "store_keys" or "store_schema" when it is not what the
-// options say, NotFound "store_absent" when ReadOnly finds none, Invalid
+// options say, Invalid "store_roles" when a role is asked for that the user of
+// the PostgreSQL database can neither make nor take on, NotFound "store_absent" when ReadOnly finds none, Invalid
 // "store_options", else Unavailable or Internal. The caller closes it.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Role != "" && (o.URL == "" || (o.Role != RoleWeb && o.Role != RoleWork)) {

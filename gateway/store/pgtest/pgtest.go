@@ -98,6 +98,24 @@ func (c *Cluster) Database(t testing.TB) string {
 	return c.address(name)
 }
 
+// Exec runs statements in the database of an address that Database answered.
+func Exec(t testing.TB, address string, statements ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, address)
+	if err != nil {
+		t.Fatalf("connect: %v", err)
+	}
+	defer conn.Close(ctx) //nolint:errcheck // the connection was for these statements
+	for _, text := range statements {
+		_, err = conn.Exec(ctx, text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+}
+
 // Restart stops the server as a crash would and waits until a new one answers.
 func (c *Cluster) Restart(t testing.TB) {
 	t.Helper()
