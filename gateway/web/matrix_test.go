@@ -90,8 +90,8 @@ func matrix() map[string]row {
 		"declaration":  {`{"no_obstacles":true,"letters":"bcdefg"}`, url.Values{"no_obstacles": {"yes"}}, ok},
 		"enquiry":      {``, nil, moved},
 		"capture": {
-			`{"station":"PDL-C745-01","photo":"p","signature":"s","exemption":"permanent"}`,
-			url.Values{"station": {"{station}"}, "photo": {"p"}, "signature": {"s"}, "exemption": {"permanent"}},
+			`{"station":"PDL-C745-01","photo":"photo-1","signature":"signature-1","exemption":"permanent"}`,
+			url.Values{"station": {"{station}"}, "photo": {"photo-1"}, "signature": {"signature-1"}, "exemption": {"permanent"}},
 			ok,
 		},
 		"fee":      {`{"cents":2195,"means":"card"}`, url.Values{"euro": {"21,95"}, "means": {"card"}}, ok},

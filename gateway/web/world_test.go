@@ -486,7 +486,7 @@ func (w *world) must(number string, acts ...string) {
 // The counter's work for an adult, up to the fee.
 var counterWork = []string{
 	"presence", `documents {"identity":"passport"}`, `declaration {"no_obstacles":true,"letters":"bcdefg"}`, "enquiry",
-	`capture {"station":"PDL-C745-01","photo":"p1","signature":"s1","fingerprints":[{"hand":"right","finger":"index","quality":80,"ref":"r"},{"hand":"left","finger":"index","quality":80,"ref":"l"}],"height_cm":170}`,
+	`capture {"station":"PDL-C745-01","photo":"photo-1","signature":"signature-1","fingerprints":[{"hand":"right","finger":"index","quality":80,"ref":"right-1"},{"hand":"left","finger":"index","quality":80,"ref":"left-1"}],"height_cm":170}`,
 }
 
 // event delivers one of the core's events on the mutual TLS surface.
