@@ -303,3 +303,52 @@ func TestTheStoreGoesOnAfterItsServerRestarts(t *testing.T) {
 		t.Fatalf("%d events, %v", events, err)
 	}
 }
+
+// A worker whose lease has ended commits just when another replica claims its
+// task: one of the two has it, whoever comes first.
+func TestALeaseThatEndedIsEitherKeptOrTakenNeverBoth(t *testing.T) {
+	t.Parallel()
+	h, address, clock := newHome(t), pgtest.Database(t), storetest.NewClock()
+	slow, quick := open(t, h.shared(address, clock.Now)), open(t, h.shared(address, clock.Now))
+	kept := 0
+	const rounds = 60
+	for n := range rounds {
+		r := submission(n, clock.Now())
+		_, _, err := slow.Create(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tasks, err := slow.ClaimWork(t.Context(), clock.Now(), time.Second, 1)
+		if err != nil || len(tasks) != 1 {
+			t.Fatalf("%v %v", tasks, err)
+		}
+		clock.Advance(2 * time.Second)
+		var committed error
+		var taken []gateway.Task
+		var both sync.WaitGroup
+		both.Go(func() {
+			committed = slow.Commit(t.Context(), gateway.Change{
+				ID: r.ID, Version: 1, State: gateway.StateSubmitted, To: gateway.StateCancelled, Office: r.Office, Fence: tasks[0].Fence,
+				Events: []gateway.Event{{Seq: 2, Type: gateway.EventCancelled, To: gateway.StateCancelled, At: clock.Now()}},
+				Work:   &gateway.Work{},
+			})
+		})
+		both.Go(func() {
+			var err error
+			taken, err = quick.ClaimWork(t.Context(), clock.Now(), time.Hour, 1)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		switch {
+		case committed == nil && len(taken) == 0:
+			kept++
+		case committed != nil && len(taken) == 1:
+			wantCode(t, committed, gateway.Conflict, "lease_lost")
+		default:
+			t.Fatalf("round %d: commit says %v, the other replica has %v", n, committed, taken)
+		}
+	}
+	t.Logf("kept %d, taken %d", kept, rounds-kept)
+}
