@@ -202,17 +202,9 @@ func (q *resolution) climb(ctx context.Context, entity string, below []string, d
 	}
 	anchorID := q.r.cfg.Anchor.ID
 	// The anchor first: the shortest way is the cheapest to refuse or accept.
-	slices.SortStableFunc(hints, func(a, b string) int {
-		switch {
-		case a == b:
-			return 0
-		case a == anchorID:
-			return -1
-		case b == anchorID:
-			return 1
-		}
-		return 0
-	})
+	if i := slices.Index(hints, anchorID); i > 0 {
+		hints = slices.Insert(slices.Delete(hints, i, i+1), 0, anchorID)
+	}
 	below = append(slices.Clone(below), entity)
 	var first error
 	for _, hint := range slices.Compact(hints) {

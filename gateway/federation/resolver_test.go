@@ -257,6 +257,20 @@ func TestWhatAPeerDoesWrongIsRefusedWithItsCode(t *testing.T) {
 	}
 }
 
+func TestAnActiveMarkOfAnotherRoleDoesNotStandForARevokedOne(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	other := markOf(s.anchor.ID, s.anchor.ID+"/openid_relying_party/public", s.base+"/op")
+	announce(t, s.op, s.opMark)
+	announce(t, s.op, other)
+	s.status = func(form url.Values) (string, string, int) {
+		return "application/json", fmt.Sprintf(`{"active":%v}`, form.Get("id") == other.claims["id"]), 200
+	}
+	if _, err := s.resolver(t).Resolve(t.Context(), s.base+"/op", full()); CodeOf(err) != CodeMarkRevoked {
+		t.Fatalf("got %v", err)
+	}
+}
+
 func (s *site) statusJWT(t *testing.T, key jose.Key, status, mark string) string {
 	t.Helper()
 	p := paper{key: key, typ: "trust-mark-status-response+jwt", claims: object{"iss": s.anchor.ID, "iat": testNow.Unix(), "status": status, "trust_mark": mark}}
