@@ -361,7 +361,7 @@ func requestOf(r *gateway.Request, lang string) requestAnswer {
 		NextStep:  codeAnswer{r.NextStep(), messages.Text(lang, r.NextStep(), nil)},
 		Channel:   string(r.Channel), LegalBasis: r.LegalBasis, TrackerCode: r.TrackerCode,
 		Input: r.Input, Delivery: r.Delivery, Address: r.Address,
-		Decision: decisionOf(r.Decision, lang), Outcome: outcomeOf(r.Outcome, r.Decision, lang), Expected: expectedOf(r.Expected, lang),
+		Decision: decisionOf(r.Decision, lang), Outcome: outcomeOf(r.Outcome, r.Decision, lang), Expected: expectedOf(r.Tracking().Expected, lang),
 	}
 	if r.Register != nil {
 		out.Findings = findingsOf(r.Register.Findings, lang)

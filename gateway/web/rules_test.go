@@ -151,6 +151,9 @@ func TestTwoOwnersChangeTheRulesInABrowser(t *testing.T) {
 	p.login("operator", "op-1")
 	p.open("/operator/requests/" + number)
 	p.shows("Le regole sono cambiate: la consegna scelta non è più ammessa")
+	if strings.Contains(p.text(), "Arrivo previsto") {
+		t.Error("a day is promised for a delivery that is allowed no more")
+	}
 	p.look("request-asked-again")
 	p.login("citizen", "citizen-"+one.IDANPR)
 	p.open("/citizen/requests/" + number)
