@@ -65,6 +65,12 @@ func (c *explainCmd) request(ctx context.Context, std streams, set *policies.Set
 		return err
 	}
 	decisions, err := gateway.Replay(ctx, db, number)
+	rules := storedRules{ctx, db, set}
+	today := rules.at(now)
+	then := make([]*policies.Set, len(decisions))
+	for i, d := range decisions {
+		then[i] = rules.of(d.Decision.RuleSet)
+	}
 	err = errors.Join(err, db.Close())
 	switch {
 	case gateway.KindOf(err) == gateway.NotFound && err != nil:
@@ -76,8 +82,8 @@ func (c *explainCmd) request(ctx context.Context, std streams, set *policies.Set
 	}
 	answer := requestAnswer{Request: number}
 	broken := 0
-	for _, d := range decisions {
-		one := replay(d, set, policies.Shipped(), now)
+	for i, d := range decisions {
+		one := replay(d, then[i], today, now)
 		if !one.FactsHold || one.Replay.RulesFound && !one.Replay.Same {
 			broken++
 		}
@@ -97,17 +103,40 @@ func (c *explainCmd) request(ctx context.Context, std streams, set *policies.Set
 	return nil
 }
 
+// storedRules finds rule sets in the database, which keeps every set that ever
+// decided; one that no gateway has started on yet has none.
+type storedRules struct {
+	ctx   context.Context
+	store gateway.RuleStore
+	given *policies.Set // of --rules, or the shipped one
+}
+
+// of answers the set with a hash: stored, given or shipped; else the given one,
+// which then proves nothing.
+func (r storedRules) of(hash string) *policies.Set {
+	if set, err := gateway.StoredRules(r.ctx, r.store, hash); err == nil {
+		return set
+	}
+	if shipped := policies.Shipped(); shipped.Hash() == hash {
+		return shipped
+	}
+	return r.given
+}
+
+// at answers the set in force at an instant, else the shipped one.
+func (r storedRules) at(now time.Time) *policies.Set {
+	if set, err := gateway.StoredRulesAt(r.ctx, r.store, now); err == nil {
+		return set
+	}
+	return policies.Shipped()
+}
+
 // replay weighs a past decision again: at its own instant with the rules of
-// that day (given or shipped, whichever has the recorded hash; else the given
-// ones, which then prove nothing), and now with the shipped ones.
-func replay(d gateway.Decided, given, shipped *policies.Set, now time.Time) replayedAnswer {
+// that day, and now with today's.
+func replay(d gateway.Decided, then, today *policies.Set, now time.Time) replayedAnswer {
 	out := replayedAnswer{
 		DecidedAt: d.At, Facts: d.Facts, FactsDigest: d.Decision.FactsDigest, FactsHold: d.Facts.Digest() == d.Decision.FactsDigest,
 		Decision: d.Decision.Explain(),
-	}
-	then := given
-	if shipped.Hash() == d.Decision.RuleSet {
-		then = shipped
 	}
 	again := then.Decide(d.Facts)
 	out.Replay = weigh(d.Decision, again, d.Facts.On)
@@ -119,7 +148,7 @@ func replay(d gateway.Decided, given, shipped *policies.Set, now time.Time) repl
 		// The choice was made then: if it is allowed no more, it is asked again.
 		facts.OnChosen = d.Facts.On
 	}
-	out.Today = weigh(d.Decision, shipped.Decide(facts), now)
+	out.Today = weigh(d.Decision, today.Decide(facts), now)
 	out.Today.RulesFound = true
 	return out
 }
