@@ -321,7 +321,7 @@ func TestAPersonIsServedAtTheCounterInABrowser(t *testing.T) {
 	if body := p.text(); strings.Contains(body, one.Surname) || strings.Contains(body, one.Address.Street) {
 		t.Error("the tracker shows a name or an address")
 	}
-	p.shows("Buenos_Aires") // the zone is named
+	p.shows("Buenos_Aires")             // the zone is named
 	p.shows("21 nov 2026, 06:30 GMT-3") // made at 09:30 UTC
 	p.look("track-shipped")
 
