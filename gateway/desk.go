@@ -815,12 +815,12 @@ func (d Desk) Sign(ctx context.Context, number string) error {
 			// The rules changed under the forms: void them, ask again.
 			return Change{}, nil, refusedOption("/delivery/option", refused)
 		}
-		return Change{Outbox: []Outbox{{
-			RequestID: r.ID, OrderKey: o.Key, Kind: OutboxSubmission, Key: o.Key, Due: now, Actor: d.scope.actor,
-		}}}, []Event{{
+		row := Outbox{RequestID: r.ID, OrderKey: o.Key, Kind: OutboxSubmission, Key: o.Key, Due: now, Actor: d.scope.actor}
+		signed := Event{
 			Type: EventSigned, At: now, Actor: d.scope.actor,
 			Private: payload(signedPrivate{Delivery: r.Delivery, Address: r.DeliveryAddress()}),
-		}}, nil
+		}
+		return Change{Outbox: []Outbox{row}}, []Event{signed}, nil
 	})
 }
 
@@ -844,11 +844,11 @@ func (d Desk) ChangeDelivery(ctx context.Context, number string, choice Delivery
 			return Change{}, nil, refusedOption("/delivery/option", refused)
 		}
 		to := payload(signedPrivate{Delivery: choice, Address: r.DeliveryAddress()})
-		return Change{Outbox: []Outbox{{
+		row := Outbox{
 			RequestID: r.ID, OrderKey: o.Key, Kind: OutboxDelivery, Key: changeKey(o, "delivery", r.Version), Due: now, Actor: d.scope.actor, Private: to,
-		}}}, []Event{{
-			Type: EventDeliveryAsked, At: now, Actor: d.scope.actor, Data: payload(orderData{Key: o.Key}), Private: to,
-		}}, nil
+		}
+		asked := Event{Type: EventDeliveryAsked, At: now, Actor: d.scope.actor, Data: payload(orderData{Key: o.Key}), Private: to}
+		return Change{Outbox: []Outbox{row}}, []Event{asked}, nil
 	})
 }
 
