@@ -98,12 +98,10 @@ type Receipt struct {
 
 // CoreOrder is what the core holds of an order.
 type CoreOrder struct {
-	NUN       string
-	State     string
-	Receipt   *Receipt
-	Cancelled bool
-	Changes   map[string]bool // change key → granted
-	Confirmed bool
+	NUN     string
+	State   string
+	Receipt *Receipt
+	Changes map[string]bool // change key → granted
 }
 
 // CoreVerdict is a signed refusal: it does not change by repeating.

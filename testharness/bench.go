@@ -92,7 +92,7 @@ func BenchSubmit(ctx context.Context, o BenchOptions) (SubmitBench, error) {
 	go func() { served <- a.Serve(serveCtx) }()
 	client, key, err := ReadClient(filepath.Join(o.Dir, "clients", "058091.client.json"))
 	if err == nil {
-		err = o.load(ctx, a.URL(), client.ID, func() *Session { return ClientSession(a.URL(), client.ID, key) }, &b)
+		err = o.load(ctx, func() *Session { return ClientSession(a.URL(), client.ID, key) }, &b)
 	}
 	stop()
 	err = errors.Join(err, <-served)
@@ -115,7 +115,7 @@ func BenchSubmit(ctx context.Context, o BenchOptions) (SubmitBench, error) {
 }
 
 // load drives the submissions, closed loop, and measures each.
-func (o BenchOptions) load(ctx context.Context, _, _ string, session func() *Session, b *SubmitBench) error {
+func (o BenchOptions) load(ctx context.Context, session func() *Session, b *SubmitBench) error {
 	ctx, cancel := context.WithTimeout(ctx, o.For)
 	defer cancel()
 	var wg sync.WaitGroup

@@ -119,7 +119,7 @@ func StartDemo(ctx context.Context, o DemoOptions) (_ *Demo, err error) {
 	for _, cl := range c.Clients {
 		d.Clients = append(d.Clients, filepath.Join(o.Dir, "clients", filepath.Base(cl.ID[len("client-"):])+".client.json"))
 	}
-	err = d.finishClients(o.Dir)
+	err = d.finishClients()
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func StartDemo(ctx context.Context, o DemoOptions) (_ *Demo, err error) {
 }
 
 // finishClients writes the address into the client files, now that it is known.
-func (d *Demo) finishClients(string) error {
+func (d *Demo) finishClients() error {
 	for _, path := range d.Clients {
 		c, _, err := ReadClient(path)
 		if err != nil {

@@ -69,7 +69,6 @@ func (c *submitCmd) Run(ctx context.Context, std streams) error {
 		defer cancel()
 		c.await(ctx, results)
 	}
-	progress.done()
 	return c.report(std, results)
 }
 
@@ -321,5 +320,3 @@ func (p *progress) add(n int) {
 		fmt.Fprintf(p.w, "… %d %s\n", p.n, p.what)
 	}
 }
-
-func (p *progress) done() {}
