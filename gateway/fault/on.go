@@ -1,0 +1,104 @@
+//go:build mutants
+
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Enabled says whether this build can be broken on purpose.
+const Enabled = true
+
+// ErrInjected is what a point with the action "error" answers.
+var ErrInjected = errors.New("injected fault")
+
+// Mutant answers whether the check called name is removed in this process.
+func Mutant(name string) bool {
+	mutantsOnce.Do(func() { mutants = split(os.Getenv("MUTANT")) })
+	for _, m := range mutants {
+		if m == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Point does what FAILPOINT says for name, at the k-th passage ("@k", counted
+// from 1) or at every one: "error" answers ErrInjected, "stall:2s" waits, "kill"
+// ends the process as SIGKILL does, with nothing flushed.
+func Point(name string) error {
+	pointsOnce.Do(readPoints)
+	p, ok := points[name]
+	if !ok || !p.due() {
+		return nil
+	}
+	fmt.Fprintf(os.Stderr, "failpoint %s: %s\n", name, p.action)
+	switch p.action {
+	case "error":
+		return fmt.Errorf("%w at %s", ErrInjected, name)
+	case "stall":
+		time.Sleep(p.wait)
+		return nil
+	default: // kill
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // until the signal is there
+	}
+}
+
+type point struct {
+	action string
+	wait   time.Duration
+	at     int // 0: every passage
+
+	mu     sync.Mutex
+	passed int
+}
+
+// due counts a passage and answers whether this one is meant.
+func (p *point) due() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.passed++
+	return p.at == 0 || p.at == p.passed
+}
+
+var (
+	mutantsOnce, pointsOnce sync.Once
+
+	mutants []string
+	points  map[string]*point
+)
+
+func split(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+func readPoints() {
+	points = map[string]*point{}
+	for _, entry := range split(os.Getenv("FAILPOINT")) {
+		name, action, _ := strings.Cut(entry, "=")
+		p := &point{}
+		action, at, counted := strings.Cut(action, "@")
+		var err error
+		if counted {
+			p.at, err = strconv.Atoi(at)
+		}
+		p.action = action
+		if wait, ok := strings.CutPrefix(action, "stall:"); ok && err == nil {
+			p.action = "stall"
+			p.wait, err = time.ParseDuration(wait)
+		}
+		if err != nil || (p.action != "error" && p.action != "kill" && p.action != "stall") {
+			fmt.Fprintf(os.Stderr, "FAILPOINT: %q is not name=error|kill|stall:DURATION[@k]\n", entry)
+			os.Exit(2)
+		}
+		points[name] = p
+	}
+}
