@@ -15,6 +15,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"airegw/gateway/app"
 	"airegw/gateway/federation"
 	"airegw/gateway/jose"
 )
@@ -73,13 +74,15 @@ func (resolveMetadataCmd) Run(std streams) error {
 	})
 }
 
-// federationSettings reads the federation section from a file of its own.
+// federationSettings reads the federation section, from the gateway's
+// configuration or from a file of its own.
 type federationSettings struct {
-	Config string `help:"Federation settings (YAML)." required:"" type:"existingfile" placeholder:"FILE"`
+	Config string `help:"The gateway's configuration, or the members of its section federation alone (YAML)." required:"" type:"existingfile" placeholder:"FILE"`
 }
 
 const federationSettingsHelp = `
-The settings file (YAML): id, organization, client_name, homepage_uri, policy_uri, logo_uri,
+The gateway's own configuration is read for its section federation; a file (YAML) may also hold
+the section's members alone, to try an onboarding before there is a gateway: id, organization, client_name, homepage_uri, policy_uri, logo_uri,
 contacts, redirect_uris, keys (folder made by keygen), anchor, anchor_keys (JWKS file of the
 pinned keys), provider, and where needed authority_hints, refresh, lifetime, require_mark,
 budget, proxy, ca_file.`
@@ -89,9 +92,9 @@ func (f federationSettings) open() (*federation.Member, error) {
 	if err != nil {
 		return nil, usage("%w", err)
 	}
-	var settings federation.Settings
-	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&settings); err != nil && !errors.Is(err, io.EOF) {
-		return nil, usage("%s: %w", f.Config, err)
+	settings, err := readFederation(f.Config, data)
+	if err != nil {
+		return nil, err
 	}
 	member, err := federation.Open(settings, federation.Options{
 		Clock: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }, Rand: rand.Float64,
@@ -100,6 +103,26 @@ func (f federationSettings) open() (*federation.Member, error) {
 		return nil, usage("%s: %w", f.Config, err)
 	}
 	return member, nil
+}
+
+// readFederation reads either form of the file. Only in the gateway's
+// configuration are names of files relative to it.
+func readFederation(name string, data []byte) (federation.Settings, error) {
+	var whole struct {
+		Federation any `yaml:"federation"`
+	}
+	if err := yaml.Unmarshal(data, &whole); err == nil && whole.Federation != nil {
+		c, err := app.ReadConfig(name)
+		if err != nil {
+			return federation.Settings{}, bad("%s: %w", name, err)
+		}
+		return *c.FederationSettings(), nil
+	}
+	var settings federation.Settings
+	if err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(&settings); err != nil && !errors.Is(err, io.EOF) {
+		return settings, usage("%s: %w", name, err)
+	}
+	return settings, nil
 }
 
 // federationKeygenCmd makes the key files.

@@ -29,6 +29,7 @@ import (
 	"airegw/anpr"
 	"airegw/consulate"
 	"airegw/gateway"
+	"airegw/gateway/federation"
 	"airegw/gateway/issuance"
 	"airegw/gateway/jose"
 	"airegw/gateway/outbound"
@@ -68,6 +69,7 @@ type App struct {
 	eventsURL string
 	log       *slog.Logger
 	web       *web.Server
+	member    *federation.Member // of the CIE federation; nil: none
 	public    net.Listener
 	events    net.Listener
 	closers   []func() error
@@ -154,6 +156,10 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if o.Roles == RoleWork {
 		return a, nil
 	}
+	a.member, err = openFederation(c, o, a)
+	if err != nil {
+		return nil, err
+	}
 	return a, a.bind(ctx, c, o)
 }
 
@@ -184,7 +190,7 @@ func (a *App) bind(ctx context.Context, c Config, o Options) error {
 	}
 	a.web, err = web.New(web.Options{
 		Gateway: a.Gateway, Sessions: a.Store.Sessions(), Clients: clients{a.Store}, Clock: o.Clock.Now, Log: a.log,
-		BaseURL: a.url, Environment: c.Environment, Demo: o.Demo, Version: o.Version, Limits: o.Limits,
+		BaseURL: a.url, Environment: c.Environment, Demo: o.Demo, Version: o.Version, Limits: o.Limits, Federation: a.member,
 	})
 	if err != nil {
 		return fmt.Errorf("web: %w", err)
@@ -279,6 +285,9 @@ func (a *App) run(ctx context.Context, work func(context.Context) error) error {
 		})
 	}
 	wg.Go(func() { errs[len(servers)] = work(ctx) })
+	if a.member != nil {
+		wg.Go(func() { a.member.Run(ctx) }) // chain and marks stay fresh where logins are served
+	}
 	<-ctx.Done()
 	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer stop()

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"airegw/gateway"
+	"airegw/gateway/federation"
 	"airegw/gateway/outbound"
 	"airegw/gateway/store"
 )
@@ -38,8 +39,12 @@ type Config struct {
 	Core     CoreConfig     `yaml:"core"`
 	Rules    RulesConfig    `yaml:"rules"`
 	Clients  []ClientConfig `yaml:"clients"`
-	Workers  WorkerConfig   `yaml:"workers"`
-	Log      LogConfig      `yaml:"log"`
+	// Federation is our membership in the CIE federation, through which citizens
+	// log in; without it they cannot. Its paths are relative to this file too.
+	Federation *federation.Settings `yaml:"federation,omitempty"`
+
+	Workers WorkerConfig `yaml:"workers"`
+	Log     LogConfig    `yaml:"log"`
 
 	dir string // of the file
 }
@@ -194,6 +199,7 @@ func (c *Config) Check() error {
 		needed(o.keyPath, o.key)
 		needed(o.approvalPath, o.approval)
 	}
+	c.checkFederation(bad)
 	c.checkURL("base_url", c.BaseURL, bad)
 	c.checkURL("register.token_url", c.Register.TokenURL, bad)
 	c.checkURL("core.url", c.Core.URL, bad)

@@ -82,9 +82,14 @@ func NewEntity(cfg EntityConfig) (*Entity, error) {
 		return bad("redirect_uris", "missing")
 	}
 	local := isLoopback(cfg.ID)
-	for _, u := range slices.Concat([]string{cfg.HomepageURI, cfg.PolicyURI}, cfg.RedirectURIs) {
-		if err := checkAddress(u, local); err != nil {
-			return bad("homepage_uri, policy_uri, redirect_uris", err.Error())
+	for _, m := range []struct {
+		name      string
+		addresses []string
+	}{{"homepage_uri", []string{cfg.HomepageURI}}, {"policy_uri", []string{cfg.PolicyURI}}, {"redirect_uris", cfg.RedirectURIs}} {
+		for _, u := range m.addresses {
+			if err := checkAddress(u, local); err != nil {
+				return bad(m.name, err.Error())
+			}
 		}
 	}
 	if cfg.LogoURI != "" && checkAddress(cfg.LogoURI, local) != nil {

@@ -193,12 +193,12 @@ func TestAnEntityThatCouldNotBeOnboardedIsNotMade(t *testing.T) {
 		"organization":    func(c *EntityConfig) { c.Organization = "" },
 		"contacts":        func(c *EntityConfig) { c.Contacts = nil },
 		"redirect_uris":   func(c *EntityConfig) { c.RedirectURIs = nil },
-		"homepage_uri, policy_uri, redirect_uris": func(c *EntityConfig) { c.PolicyURI = "" },
-		"logo_uri":     func(c *EntityConfig) { c.LogoURI = "logo.svg" },
-		"lifetime":     func(c *EntityConfig) { c.Lifetime = time.Minute },
-		"federation":   func(c *EntityConfig) { c.Keys.Federation = jose.Key{} },
-		"core_sign":    func(c *EntityConfig) { c.Keys.CoreSign = c.Keys.Federation },
-		"core_encrypt": func(c *EntityConfig) { c.Keys.CoreEncrypt = newKey() },
+		"policy_uri":      func(c *EntityConfig) { c.PolicyURI = "" },
+		"logo_uri":        func(c *EntityConfig) { c.LogoURI = "logo.svg" },
+		"lifetime":        func(c *EntityConfig) { c.Lifetime = time.Minute },
+		"federation":      func(c *EntityConfig) { c.Keys.Federation = jose.Key{} },
+		"core_sign":       func(c *EntityConfig) { c.Keys.CoreSign = c.Keys.Federation },
+		"core_encrypt":    func(c *EntityConfig) { c.Keys.CoreEncrypt = newKey() },
 	} {
 		cfg := gatewayConfig(gwID, taID)
 		spoil(&cfg)

@@ -75,7 +75,7 @@ func (s *Server) serve(route Route, handle handler) gin.HandlerFunc {
 
 // admit finds out who calls and whether this route is for them.
 func (s *Server) admit(c *gin.Context, ev *event) error {
-	if ev.route.Surface == SurfaceStatic || ev.route.Surface == SurfaceCore {
+	if ev.route.Surface == SurfaceStatic || ev.route.Surface == SurfaceCore || ev.route.Surface == SurfaceFederation {
 		return nil
 	}
 	most := bodyLimit(ev.route)

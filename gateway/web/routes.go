@@ -15,7 +15,9 @@ const (
 	SurfaceCore   Surface = "core" // its own listener, mutual TLS
 	SurfaceStatic Surface = "static"
 	SurfaceHealth Surface = "health"
-	SurfaceAny    Surface = "any"
+	// SurfaceFederation is for machines of the CIE federation: public, signed.
+	SurfaceFederation Surface = "federation"
+	SurfaceAny        Surface = "any"
 )
 
 // Caller is a set of kinds of caller.
@@ -64,14 +66,15 @@ type served struct {
 	handle handler
 }
 
-// Routes answers every route, with the demo's ones or without.
+// Routes answers every route, with the demo's ones or without; those of the
+// federation as an aggregator whose identifier is the host itself has them.
 func Routes(demo bool) []Route {
 	s := &Server{}
 	if demo {
 		s.opt.Demo = &DemoDoor{}
 	}
 	var out []Route
-	for _, r := range s.routes() {
+	for _, r := range append(s.routes(), s.federationRoutes("", true)...) {
 		out = append(out, r.Route)
 	}
 	return out
@@ -185,6 +188,9 @@ func (s *Server) routes() []served {
 		{Route{post, "/rules", page, RuleOwner, false}, s.pageUploadRules},
 		{Route{get, "/rules/:hash", page, RuleOwner, false}, s.pageRuleSet},
 		{Route{post, "/rules/:hash/approve", page, RuleOwner, false}, s.pageApproveRules},
+	}
+	if m := s.opt.Federation; m != nil {
+		all = append(all, s.federationRoutes(entityPath(m.Entity.ID()), s.opt.Directory != nil)...)
 	}
 	if s.opt.Demo != nil {
 		all = append(

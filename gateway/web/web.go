@@ -29,6 +29,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"airegw/gateway"
+	"airegw/gateway/federation"
 )
 
 // Client is a machine that speaks for one office, with the public keys its
@@ -94,6 +95,12 @@ type Options struct {
 	Demo        *DemoDoor
 	Version     string
 	Limits      Limits
+	// Federation is our membership in the CIE federation; nil: none, and its
+	// routes do not exist. Its identifier must lie at BaseURL.
+	Federation *federation.Member
+	// Directory makes us an aggregator: our configuration becomes its, and fetch
+	// and list exist. Nil in a gateway that is the relying party of one body.
+	Directory *federation.Directory
 }
 
 // Server answers HTTP. Make one with New.
@@ -127,6 +134,12 @@ func New(opt Options) (*Server, error) {
 	}
 	if opt.Demo != nil && (!loopback || opt.Environment != "simulation") {
 		return nil, errors.New("web: the demo's door only in simulation on loopback")
+	}
+	if m := opt.Federation; m != nil && m.Entity.ID() != opt.BaseURL && !strings.HasPrefix(m.Entity.ID(), strings.TrimSuffix(opt.BaseURL, "/")+"/") {
+		return nil, errors.New("web: our entity identifier does not lie at BaseURL")
+	}
+	if opt.Directory != nil && opt.Federation == nil {
+		return nil, errors.New("web: an aggregator is a member itself")
 	}
 	s := &Server{opt: opt, secure: u.Scheme == "https", audience: strings.TrimSuffix(opt.BaseURL, "/") + "/api/v1"}
 	s.assets, err = loadAssets()

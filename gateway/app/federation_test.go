@@ -1,0 +1,116 @@
+package app
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"airegw/gateway"
+	"airegw/gateway/federation"
+)
+
+const federationSection = `
+environment: simulation
+base_url: http://localhost:8080
+federation:
+  id: http://localhost:8080
+  organization: Comune di Prova
+  homepage_uri: http://localhost:8080
+  policy_uri: http://localhost:8080/privacy
+  contacts: [ente@pec.example.test]
+  redirect_uris: [http://localhost:8080/callback]
+  keys: keys
+  anchor: http://127.0.0.1:1/ta
+  anchor_keys: anchor.json
+  provider: http://127.0.0.1:1/op
+`
+
+// pathsOf answers the paths below federation that a configuration's faults name.
+func pathsOf(t *testing.T, text string) string {
+	t.Helper()
+	c, err := ParseConfig([]byte(text))
+	if err != nil {
+		return err.Error()
+	}
+	var paths []string
+	for line := range strings.Lines(c.Check().Error()) {
+		if path, _, _ := strings.Cut(line, ":"); strings.HasPrefix(path, "federation") {
+			paths = append(paths, path)
+		}
+	}
+	return strings.Join(paths, " ")
+}
+
+func TestEveryFaultOfTheSectionFederationNamesItsPath(t *testing.T) {
+	t.Parallel()
+	if got := pathsOf(t, federationSection); got != "" {
+		t.Fatalf("a good section: %s", got)
+	}
+	if got := pathsOf(t, "base_url: http://localhost:8080"); got != "" {
+		t.Fatalf("no section: %s", got)
+	}
+	for from, c := range map[string]struct{ to, want string }{
+		"  id: http://localhost:8080":             {"  id: https://elsewhere.example", "federation.id"},
+		"  organization: Comune di Prova":         {"", "federation.organization"},
+		"  homepage_uri: http://localhost:8080":   {"", "federation.homepage_uri"},
+		"  contacts: [ente@pec.example.test]":     {"  contacts: []", "federation.contacts"},
+		"  keys: keys":                            {"", "federation.keys"},
+		"  anchor: http://127.0.0.1:1/ta":         {"  anchor: https://ta.example", "federation.anchor"}, // a simulation stays on loopback
+		"  anchor_keys: anchor.json":              {"", "federation.anchor_keys"},
+		"  provider: http://127.0.0.1:1/op":       {"  provider: http://127.0.0.1:1/op?x=1", "federation.provider"},
+		"environment: simulation":                 {"environment: production", "federation.anchor federation.provider"},
+		"  policy_uri: http://localhost:8080/pri": {"  colour: red\n  policy_uri: http://localhost:8080/pri", "colour"},
+	} {
+		got := pathsOf(t, strings.Replace(federationSection, from, c.to, 1))
+		if got != c.want && !(c.want == "colour" && strings.Contains(got, "colour")) {
+			t.Errorf("%s → %s: %q, want %q", from, c.to, got, c.want)
+		}
+	}
+}
+
+func TestAMembershipThatCannotBeOpenedNamesTheMember(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	open := func(change func(*federation.Settings)) string {
+		c, err := ParseConfig([]byte(federationSection))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDir(dir)
+		change(c.Federation)
+		_, err = openFederation(c, Options{Clock: gateway.SystemClock{}, Random: strings.NewReader(strings.Repeat("r", 64))}, &App{})
+		var f *FieldError
+		if !errors.As(err, &f) {
+			t.Fatalf("%v", err)
+		}
+		return f.Path
+	}
+	same := func(*federation.Settings) {}
+	if got := open(same); got != "federation.anchor_keys" {
+		t.Errorf("no file of pinned keys: %s", got)
+	}
+	write := func(text string) {
+		if err := os.WriteFile(filepath.Join(dir, "anchor.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("no keys")
+	if got := open(same); got != "federation.anchor_keys" {
+		t.Errorf("pinned keys that are none: %s", got)
+	}
+	write(`{"keys":[{"kty":"EC","crv":"P-256","kid":"k","use":"sig","alg":"ES256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`)
+	if got := open(same); got != "federation.keys" {
+		t.Errorf("no keys of ours: %s", got)
+	}
+	if _, err := federation.GenerateKeys(filepath.Join(dir, "keys")); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(func(s *federation.Settings) { s.PolicyURI = "privacy" }); got != "federation.policy_uri" {
+		t.Errorf("an address that is none: %s", got)
+	}
+	if got := open(func(s *federation.Settings) { s.CAFile = "absent" }); got != "federation.ca_file" {
+		t.Errorf("an absent authority: %s", got)
+	}
+}
