@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"airegw/gateway/fault"
 	"airegw/gateway/jose"
 	"airegw/gateway/outbound"
 )
@@ -292,9 +293,9 @@ func voucherFits(token, purposeID, evidenceDigest string) string {
 		return "" // opaque to us; allowed
 	}
 	switch {
-	case claims.PurposeID != "" && claims.PurposeID != purposeID:
+	case claims.PurposeID != "" && claims.PurposeID != purposeID && !fault.Mutant("anpr.voucher-purpose"):
 		return "voucher_purpose"
-	case claims.Digest != nil && claims.Digest.Value != evidenceDigest:
+	case claims.Digest != nil && claims.Digest.Value != evidenceDigest && !fault.Mutant("anpr.voucher-evidence"):
 		return "voucher_digest"
 	}
 	return ""

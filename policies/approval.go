@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"airegw/gateway/fault"
 	"airegw/gateway/jose"
 )
 
@@ -78,12 +79,15 @@ func (s *Set) ApprovalPayload(owner Owner) []byte {
 func (s *Set) VerifyApprovals(signatures map[Owner]string, keys map[Owner]jose.KeySet) error {
 	for _, a := range keys[OwnerInterior].Keys() {
 		for _, b := range keys[OwnerMAECI].Keys() {
-			if a.KID() == b.KID() || sameKey(a, b) {
+			if (a.KID() == b.KID() || sameKey(a, b)) && !fault.Mutant("policies.same-key") {
 				return &ApprovalError{CodeApprovalSameKey, OwnerMAECI, nil}
 			}
 		}
 	}
 	for _, o := range Owners {
+		if fault.Mutant("policies.both-owners") && signatures[o] == "" {
+			continue
+		}
 		if err := s.VerifyApproval(o, signatures[o], keys[o]); err != nil {
 			return err
 		}
@@ -104,7 +108,7 @@ func (s *Set) VerifyApproval(o Owner, signature string, keys jose.KeySet) error 
 	if signature == "" {
 		return &ApprovalError{CodeApprovalMissing, o, nil}
 	}
-	if _, err := jose.VerifyDetached(signature, s.ApprovalPayload(o), keys, approvalAlgs, []string{approvalType}); err != nil {
+	if _, err := jose.VerifyDetached(signature, s.ApprovalPayload(o), keys, approvalAlgs, []string{approvalType}); err != nil && !fault.Mutant("policies.signature") {
 		return &ApprovalError{CodeApprovalInvalid, o, err}
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"airegw/gateway/fault"
 	"airegw/gateway/jose"
 	"airegw/gateway/outbound"
 )
@@ -172,7 +173,7 @@ func (c *Client) Submit(ctx context.Context, s Submission) (Receipt, error) {
 		switch {
 		case r.OrderKey != s.OrderKey || r.NUN != s.NUN:
 			return errNotOurs
-		case r.SubmissionDigest != want:
+		case r.SubmissionDigest != want && !fault.Mutant("issuance.receipt-digest"):
 			return errDigest
 		case !r.whole():
 			return errBody
@@ -449,7 +450,7 @@ func (c *Client) ask(ctx context.Context, q question, dst any, check func() erro
 		e.Status = resp.Status
 		return e
 	}
-	if !isMessage(resp.Header) {
+	if !isMessage(resp.Header) && !fault.Mutant("issuance.media-type") {
 		return unclear(codeMediaType, nil)
 	}
 	raw, err := c.open(string(resp.Body), q.answer, bound)
@@ -510,6 +511,11 @@ func (c *Client) open(compact, typ, req string) (json.RawMessage, error) {
 		Algs: []jose.Algorithm{jose.ES256}, Typ: []string{typ}, Now: c.cfg.Clock(), Skew: clockSkew, MaxLife: mostLife,
 		Issuer: c.cfg.CoreID, Audience: c.cfg.ClientID,
 	}, nil)
+	if fault.Mutant("issuance.signature") {
+		var payload json.RawMessage
+		_, _, _, err = jose.Peek(compact, &payload)
+		v.Payload = payload
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -521,7 +527,7 @@ func (c *Client) open(compact, typ, req string) (json.RawMessage, error) {
 		return nil, errors.New("aud is not one string")
 	case !jtiShape.MatchString(cl.Jti):
 		return nil, errors.New("no jti")
-	case cl.Req != req:
+	case cl.Req != req && !fault.Mutant("issuance.bound"):
 		return nil, errNotOurs
 	case len(cl.Body) == 0 || cl.Body[0] != '{':
 		return nil, errBody

@@ -6,6 +6,8 @@ import (
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwe"
+
+	"airegw/gateway/fault"
 )
 
 // ContentEncryption is a content encryption algorithm of RFC 7518 §5.
@@ -81,7 +83,7 @@ func Decrypt(compact string, keys []Key, algs []Algorithm, encs []ContentEncrypt
 		return nil, refuse(CodeAlgRefused, "alg", nil)
 	}
 	enc := ContentEncryption(h.Enc)
-	if !enc.known() || !slices.Contains(encs, enc) {
+	if !enc.known() || (!fault.Mutant("jose.enc") && !slices.Contains(encs, enc)) {
 		return nil, refuse(CodeEncRefused, "enc", nil)
 	}
 	if h.Kid == "" {

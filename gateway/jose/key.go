@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
+
+	"airegw/gateway/fault"
 )
 
 // Algorithm is a signature or key encryption algorithm of RFC 7518 that the
@@ -207,7 +209,7 @@ func LoadKey(path string, alg Algorithm) (Key, error) {
 	if err != nil {
 		return Key{}, refuse(CodeKeyFile, path, err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if info.Mode().Perm()&0o077 != 0 && !fault.Mutant("jose.key-mode") {
 		return Key{}, refuse(CodeKeyFileOpen, path, nil)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, MaxToken))

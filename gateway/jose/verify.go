@@ -12,6 +12,8 @@ import (
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"airegw/gateway/fault"
 )
 
 // Expect says what a token must be. There are no defaults that let something
@@ -150,7 +152,7 @@ func parseHeader(part string) (wireHeader, error) {
 		return wireHeader{}, refuse(CodeMalformed, "header", err)
 	}
 	for _, name := range []string{"crit", "zip", "b64"} {
-		if _, ok := members[name]; ok {
+		if _, ok := members[name]; ok && !fault.Mutant("jose.crit") {
 			return wireHeader{}, refuse(CodeCriticalHeader, name, nil)
 		}
 	}
@@ -194,10 +196,10 @@ func (h wireHeader) verify(compact string, detached []byte, keys KeySet, algs []
 	if len(algs) == 0 || len(typ) == 0 {
 		return Verified{}, refuse(CodeExpectation, "algs, typ", nil)
 	}
-	if use, ok := h.Alg.use(); !ok || use != UseSignature || !slices.Contains(algs, h.Alg) {
+	if use, ok := h.Alg.use(); !ok || use != UseSignature || (!fault.Mutant("jose.alg") && !slices.Contains(algs, h.Alg)) {
 		return Verified{}, refuse(CodeAlgRefused, "alg", nil)
 	}
-	if !h.typIn(typ) {
+	if !fault.Mutant("jose.typ") && !h.typIn(typ) {
 		return Verified{}, refuse(CodeTypRefused, "typ", nil)
 	}
 	if h.Kid == "" {
@@ -213,6 +215,9 @@ func (h wireHeader) verify(compact string, detached []byte, keys KeySet, algs []
 			opts = append(opts, jws.WithDetachedPayload(detached))
 		}
 		payload, err := jws.Verify([]byte(compact), opts...)
+		if fault.Mutant("jose.signature") && detached == nil {
+			payload, err = b64(strings.Split(compact, ".")[1])
+		}
 		if err == nil {
 			return Verified{KID: h.Kid, Algorithm: h.Alg, Typ: h.Typ, Payload: payload}, nil
 		}
@@ -276,12 +281,12 @@ func (e Expect) check(v *Verified) error {
 	if err != nil {
 		return err
 	}
-	if !ok && !e.NoExpiry {
+	if !ok && !e.NoExpiry && !fault.Mutant("jose.exp-present") {
 		return refuse(CodeClaimMissing, "exp", nil)
 	}
 	if ok {
 		v.ExpiresAt = exp
-		if !e.Now.Add(-e.Skew).Before(exp) {
+		if !e.Now.Add(-e.Skew).Before(exp) && !fault.Mutant("jose.exp") {
 			return refuse(CodeExpired, "exp", nil)
 		}
 		if e.MaxLife > 0 && exp.Sub(iat) > e.MaxLife {
@@ -301,13 +306,13 @@ func (e Expect) check(v *Verified) error {
 	if ok && nbf.After(e.Now.Add(e.Skew)) {
 		return refuse(CodeNotYetValid, "nbf", nil)
 	}
-	if !e.AnyIssuer && v.Issuer != e.Issuer {
+	if !e.AnyIssuer && v.Issuer != e.Issuer && !fault.Mutant("jose.iss") {
 		return refuse(CodeIssuer, "iss", nil)
 	}
 	if e.Subject != "" && v.Subject != e.Subject {
 		return refuse(CodeSubject, "sub", nil)
 	}
-	if !e.NoAudience && !slices.Contains(v.Audience, e.Audience) {
+	if !e.NoAudience && !slices.Contains(v.Audience, e.Audience) && !fault.Mutant("jose.aud") {
 		return refuse(CodeAudience, "aud", nil)
 	}
 	return nil

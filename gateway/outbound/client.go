@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"airegw/gateway/fault"
 )
 
 // Config of one peer. Peer, Deadline, MaxBody, Clock and Rand are required.
@@ -140,7 +142,7 @@ func New(cfg Config) (*Client, error) {
 	c.retry = &retryablehttp.Client{
 		HTTPClient: &http.Client{
 			Transport:     &wholeTransport{base: base, perTry: cfg.PerTry, maxBody: cfg.MaxBody},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			CheckRedirect: noRedirect,
 		},
 		Logger:       nil,
 		RetryWaitMin: cfg.BackoffMin,
@@ -389,6 +391,15 @@ func (c *Client) retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
+// noRedirect answers a redirect as it came: what is signed for one place must
+// not follow to another.
+func noRedirect(*http.Request, []*http.Request) error {
+	if fault.Mutant("outbound.redirect") {
+		return nil
+	}
+	return http.ErrUseLastResponse
+}
+
 // wholeTransport makes a try end only when its answer is whole, so that a cut
 // or endless body is a failed try and not a success that fails later.
 type wholeTransport struct {
@@ -423,7 +434,7 @@ func (t *wholeTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &bodyError{KindTimeout, ctx.Err()}
 	case err != nil:
 		return nil, &bodyError{KindCutBody, err}
-	case int64(len(data)) > t.maxBody:
+	case int64(len(data)) > t.maxBody && !fault.Mutant("outbound.body-bound"):
 		return nil, &bodyError{KindTooLarge, nil}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(data))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"airegw/gateway"
+	"airegw/gateway/fault"
 )
 
 // The audit trail is one row per act. Every event has its row, in the same
@@ -426,7 +427,7 @@ FROM audit_blocks WHERE block_no > $1 ORDER BY block_no LIMIT 1`, after)
 // block checks one block against its rows. The rows come first, so that the
 // entry is named rather than the block when both are wrong.
 func (v *verifier) block(ctx context.Context, b block, last int64, head []byte) (*badRow, error) {
-	genuine := hmac.Equal([]byte(v.keys.blockMAC(b)), []byte(b.mac))
+	genuine := fault.Mutant("store.audit-mac") || hmac.Equal([]byte(v.keys.blockMAC(b)), []byte(b.mac))
 	if len(b.seals) != b.entries*sealSize || b.entries == 0 || b.first <= last || b.last < b.first {
 		return &badRow{BadRow{Block: b.no, What: BadBlock}}, nil
 	}
@@ -450,7 +451,7 @@ func (v *verifier) block(ctx context.Context, b block, last int64, head []byte) 
 			return &badRow{BadRow{Entry: id, Block: b.no, What: BadMissing}}, nil
 		}
 		v.report.Entries++
-		if !bytes.Equal(link(before, id, e.digest()), want) {
+		if !bytes.Equal(link(before, id, e.digest()), want) && !fault.Mutant("store.audit-chain") {
 			what := BadChanged
 			if !genuine {
 				what = BadBlock

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"airegw/gateway"
+	"airegw/gateway/fault"
 )
 
 const (
@@ -58,7 +59,7 @@ func commitOutbox(t *tx, c gateway.Change, rows []outboxRow, office string, now 
 		if err != nil {
 			return err
 		}
-		if n != 1 {
+		if n != 1 && !fault.Mutant("store.fence-outbox") {
 			return gateway.NewError(gateway.Conflict, "lease_lost")
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"airegw/gateway"
+	"airegw/gateway/fault"
 )
 
 // The environments a database can be born in. It keeps its mark for life.
@@ -289,13 +290,13 @@ func (s *Store) checkMeta(ctx context.Context, environment string) error {
 	if err != nil {
 		return translate("read marks", err)
 	}
-	if meta["environment"] != environment {
+	if meta["environment"] != environment && !fault.Mutant("store.environment") {
 		return &gateway.Error{
 			Kind: gateway.Conflict, Code: "store_environment", Err: ErrEnvironment,
 			Args: map[string]string{"is": meta["environment"], "want": environment},
 		}
 	}
-	if subtle.ConstantTimeCompare([]byte(meta["key_check"]), []byte(s.keys.digest(forCheck, "airegw"))) != 1 {
+	if subtle.ConstantTimeCompare([]byte(meta["key_check"]), []byte(s.keys.digest(forCheck, "airegw"))) != 1 && !fault.Mutant("store.key-check") {
 		return &gateway.Error{Kind: gateway.Conflict, Code: "store_keys", Err: ErrKeys}
 	}
 	return nil

@@ -1,6 +1,10 @@
 package web
 
-import "github.com/gin-gonic/gin"
+import (
+	"github.com/gin-gonic/gin"
+
+	broken "airegw/gateway/fault"
+)
 
 // policy is the content security policy of every answer: our own files, and no
 // inline code or style. data: images are the ones inside the kit's style sheet.
@@ -10,7 +14,9 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // headers sets what every answer carries.
 func (s *Server) headers(c *gin.Context, ev *event) {
 	h := c.Writer.Header()
-	h["Content-Security-Policy"] = []string{policy}
+	if !broken.Mutant("web.policy") {
+		h["Content-Security-Policy"] = []string{policy}
+	}
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 	h["Referrer-Policy"] = []string{"no-referrer"}
 	h["Permissions-Policy"] = []string{"camera=(), geolocation=(), microphone=(), payment=(), usb=()"}

@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"airegw/gateway"
+	broken "airegw/gateway/fault"
 )
 
 // door is one kind of session: operators and citizens have one each, with a
@@ -60,7 +61,7 @@ func newDoor(store scs.CtxStore, name string, secure bool, life, idle time.Durat
 	sm.Lifetime = life
 	sm.IdleTimeout = idle
 	sm.Cookie.Name = name
-	if secure {
+	if secure && !broken.Mutant("web.host-cookie") {
 		sm.Cookie.Name = "__Host-" + name
 	}
 	sm.Cookie.Secure = secure
@@ -82,7 +83,7 @@ func (d *door) load(c *gin.Context, now time.Time) (ctx context.Context, ok bool
 	if err != nil {
 		return nil, false, fmt.Errorf("load session: %w", err)
 	}
-	if d.sm.GetString(ctx, "door") != d.which {
+	if d.sm.GetString(ctx, "door") != d.which && !broken.Mutant("web.session-door") {
 		return nil, false, nil
 	}
 	if seen := d.sm.GetInt64(ctx, "seen"); now.Unix()-seen >= int64(touchEvery.Seconds()) {
@@ -105,7 +106,9 @@ func (d *door) open(c *gin.Context, now time.Time, values map[string]string) err
 	if err != nil {
 		return fmt.Errorf("load session: %w", err)
 	}
-	err = d.sm.RenewToken(ctx)
+	if !broken.Mutant("web.renew") {
+		err = d.sm.RenewToken(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("renew session: %w", err)
 	}
