@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"airegw/delivery"
+	"airegw/gateway/fault"
 	"airegw/policies"
 )
 
@@ -563,8 +564,15 @@ func (d Desk) PrepareForms(ctx context.Context, number string) error {
 	if !r.positive() {
 		return NewError(Conflict, "correction_due")
 	}
+	err = fault.Point("prepare.send")
+	if err != nil {
+		return wrap("prepare order", err)
+	}
 	prepared, err := g.core.Prepare(ctx, o.Key, o.Body)
 	g.sawCore(err)
+	if err == nil {
+		err = fault.Point("prepare.answered")
+	}
 	if err != nil {
 		return coreTrouble("prepare order", err)
 	}
@@ -575,6 +583,10 @@ func (d Desk) PrepareForms(ctx context.Context, number string) error {
 		if err != nil {
 			return wrap("keep first halves", err)
 		}
+	}
+	err = fault.Point("prepare.kept")
+	if err != nil {
+		return wrap("prepare order", err)
 	}
 	return g.commit(ctx, r, Change{}, Event{
 		Type: EventPrepared, At: g.clock.Now(), Actor: d.scope.actor,
@@ -761,6 +773,9 @@ func (d Desk) ConfirmForms(ctx context.Context, number string) error {
 	now := g.clock.Now()
 	err = g.core.ConfirmForms(ctx, *o, o.FirstPrintAt, d.scope.actor)
 	g.sawCore(err)
+	if err == nil {
+		err = fault.Point("forms.confirmed")
+	}
 	if err != nil {
 		return coreTrouble("confirm forms", err)
 	}
@@ -800,7 +815,7 @@ func (d Desk) Sign(ctx context.Context, number string) error {
 	if err := d.officeOnly(); err != nil {
 		return err
 	}
-	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
+	err := d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
 		o := r.Order()
 		switch {
 		case r.State != StateFormsReady || o == nil:
@@ -820,8 +835,12 @@ func (d Desk) Sign(ctx context.Context, number string) error {
 			Type: EventSigned, At: now, Actor: d.scope.actor,
 			Private: payload(signedPrivate{Delivery: r.Delivery, Address: r.DeliveryAddress()}),
 		}
-		return Change{Outbox: []Outbox{row}}, []Event{signed}, nil
+		return Change{Outbox: []Outbox{row}}, []Event{signed}, fault.Point("sign.commit")
 	})
+	if err == nil {
+		err = fault.Point("sign.committed")
+	}
+	return wrap("sign", err)
 }
 
 // ChangeDelivery asks the core to send the card elsewhere, until it is shipped.

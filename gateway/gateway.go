@@ -28,6 +28,7 @@ import (
 
 	"airegw/anpr"
 	"airegw/delivery"
+	"airegw/gateway/fault"
 	"airegw/policies"
 )
 
@@ -255,6 +256,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 // HouseOnce does what time alone demands: it wipes first halves that are older
 // than their life. again is always false.
 func (g *Gateway) HouseOnce(ctx context.Context) (again bool, err error) {
+	err = fault.Point("halves.wipe")
+	if err != nil {
+		return false, wrap("wipe code halves", err)
+	}
 	_, err = g.store.WipeHalves(ctx, g.clock.Now().Add(-g.set.HalvesLife))
 	return false, wrap("wipe code halves", err)
 }

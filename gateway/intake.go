@@ -93,6 +93,10 @@ func (d Desk) Submit(ctx context.Context, in Input) (Ack, error) {
 	for _, p := range in.Parents {
 		persons = append(persons, p.FiscalCode)
 	}
+	err = fault.Point("intake.commit")
+	if err != nil {
+		return Ack{}, wrap("store request", err)
+	}
 	id, created, err := g.store.Create(ctx, NewRequest{
 		ID: number, Namespace: d.namespace(), Key: in.Key, BodyDigest: in.Digest(), Office: office,
 		Applicant: in.Applicant.FiscalCode, Persons: persons, Surname: in.Applicant.Surname, Tracker: tracker,
@@ -100,6 +104,10 @@ func (d Desk) Submit(ctx context.Context, in Input) (Ack, error) {
 	})
 	if err != nil {
 		return Ack{}, d.hideOther(ctx, wrap("store request", err))
+	}
+	err = fault.Point("intake.committed")
+	if err != nil {
+		return Ack{}, wrap("answer", err)
 	}
 	if created {
 		poke(g.wakeWork)
@@ -467,6 +475,12 @@ func (g *Gateway) WorkOnce(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, wrap("claim work", err)
 	}
+	if len(tasks) > 0 {
+		err = fault.Point("work.claimed")
+		if err != nil {
+			return false, wrap("claim work", err)
+		}
+	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(tasks))
 	for i, t := range tasks {
@@ -506,6 +520,9 @@ func (g *Gateway) work(ctx context.Context, t Task) error {
 func (g *Gateway) check(ctx context.Context, r *Request, t Task) error {
 	now := g.clock.Now()
 	checked, err := g.ask(ctx, r, "request")
+	if err == nil {
+		err = fault.Point("check.answered")
+	}
 	if err != nil {
 		due := now.Add(g.after(t.Tries + 1))
 		return g.store.ReleaseWork(ctx, t, due, Mark{Kind: MarkWaiting, Code: "register_unavailable", Due: due, Tries: t.Tries + 1})
@@ -585,6 +602,10 @@ func (g *Gateway) decide(ctx context.Context, r *Request, t Task) error {
 	decision.FactsDigest = facts.Digest()
 	events := []Event{decidedEvent(facts, decision, now, actor)}
 	change := Change{Fence: t.Fence, Mark: &Mark{}}
+	err := fault.Point("decision.commit")
+	if err != nil {
+		return wrap("decide", err)
+	}
 	if r.Decision != nil && r.Decision.Decision.RuleSet != decision.RuleSet && routed(r) {
 		return g.decideAgain(ctx, r, change, events, decision)
 	}
@@ -649,6 +670,10 @@ func (g *Gateway) route(ctx context.Context, r *Request, t Task) error {
 	now := g.clock.Now()
 	actor := systemScope(string(StepRoute)).actor
 	data := routedData{Office: r.Office, Basis: "chosen_comune"}
+	err := fault.Point("route.commit")
+	if err != nil {
+		return wrap("route", err)
+	}
 	if r.Channel == policies.ChannelPost {
 		post, ok := r.CompetentPost()
 		if !ok {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"airegw/gateway/fault"
 	"airegw/policies"
 )
 
@@ -16,6 +17,12 @@ func (g *Gateway) RelayOnce(ctx context.Context) (again bool, err error) {
 	rows, err := g.store.ClaimOutbox(ctx, g.clock.Now(), g.set.Lease, g.set.Workers)
 	if err != nil {
 		return false, wrap("claim outbox", err)
+	}
+	if len(rows) > 0 {
+		err = fault.Point("outbox.claimed")
+		if err != nil {
+			return false, wrap("claim outbox", err)
+		}
 	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(rows))
@@ -101,6 +108,10 @@ func (g *Gateway) sendSubmission(ctx context.Context, r *Request, row Outbox) er
 			return wrap("keep submission", err)
 		}
 	}
+	err = fault.Point("relay.kept")
+	if err != nil {
+		return wrap("send submission", err)
+	}
 	var kept submissionKept
 	err = read(row.Private, &kept)
 	if err != nil {
@@ -108,6 +119,9 @@ func (g *Gateway) sendSubmission(ctx context.Context, r *Request, row Outbox) er
 	}
 	receipt, err := g.core.Submit(ctx, o.Key, kept.Body)
 	g.sawCore(err)
+	if err == nil {
+		err = fault.Point("relay.sent")
+	}
 	if err != nil {
 		var verdict *CoreVerdict
 		if errors.As(err, &verdict) && verdict.Code == "submission_differs" {
@@ -203,6 +217,7 @@ func (g *Gateway) settleSubmission(ctx context.Context, r *Request, row Outbox, 
 	if err == nil {
 		// Events may have overtaken the receipt.
 		poke(g.wakeStatus)
+		err = fault.Point("relay.settled")
 	}
 	return err
 }
@@ -266,6 +281,9 @@ func (g *Gateway) askOnce(ctx context.Context, row Outbox, try func() (bool, err
 	}
 	granted, err = try()
 	g.sawCore(err)
+	if err == nil {
+		err = fault.Point("change.answered")
+	}
 	return granted, err
 }
 

@@ -16,7 +16,13 @@ func (g *Gateway) TakeCoreEvent(ctx context.Context, jws []byte) error {
 	if err != nil {
 		return &Error{Kind: Unauthenticated, Code: "core_event_not_verified", Err: err}
 	}
-	err = g.store.SaveCoreEvents(ctx, []CoreEvent{e}, "")
+	err = fault.Point("event.verified")
+	if err == nil {
+		err = g.store.SaveCoreEvents(ctx, []CoreEvent{e}, "")
+	}
+	if err == nil {
+		err = fault.Point("event.kept")
+	}
 	if err != nil {
 		return wrap("keep core event", err)
 	}
@@ -42,7 +48,10 @@ func (g *Gateway) FeedOnce(ctx context.Context) (again bool, err error) {
 	if len(events) == 0 && (next == "" || next == after) {
 		return false, nil
 	}
-	err = g.store.SaveCoreEvents(ctx, events, next)
+	err = fault.Point("feed.read")
+	if err == nil {
+		err = g.store.SaveCoreEvents(ctx, events, next)
+	}
 	if err != nil {
 		return false, wrap("keep core events", err)
 	}
@@ -169,6 +178,10 @@ func (g *Gateway) applyEvent(ctx context.Context, r *Request, e CoreEvent) error
 	}
 	if t == EventShipped || t == EventReshipped || t == EventCertified {
 		data.Expected = g.expected(r, e.At)
+	}
+	err := fault.Point("event.apply")
+	if err != nil {
+		return wrap("apply core event", err)
 	}
 	return g.commit(ctx, r, Change{Applied: &CoreRef{e.OrderKey, e.Seq}, Mark: &Mark{}},
 		Event{Type: t, At: now, Actor: Actor{Kind: ActorCore, ID: "core"}, Data: payload(data)})

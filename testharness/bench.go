@@ -18,6 +18,7 @@ import (
 	"airegw/gateway/store"
 	"airegw/gateway/web"
 	"airegw/policies"
+	"airegw/testharness/sim"
 )
 
 // SubmitBench is what `airegw bench submit` answers: acknowledged durable
@@ -254,4 +255,24 @@ func peakRSS() float64 {
 		}
 	}
 	return 0
+}
+
+// SyntheticPerson makes the nth of a series of ordinary AIRE citizens of Buenos
+// Aires with the fiscal code of SyntheticCode: born in Rome on 1 January 1950,
+// with nothing in the register against a card. n is below a million.
+func SyntheticPerson(n int) sim.Person {
+	code := SyntheticCode(n)
+	return sim.Person{
+		CF: code, CFValidity: "1", IDANPR: fmt.Sprintf("Q%c%05d%cQ", 'A'+n%26, n/26, 'A'+n%26),
+		Surname: code[:3] + "A", Name: code[3:6] + "A", Sex: "M",
+		Birth:        sim.Birth{Date: "1950-01-01", ComuneName: "ROMA", ComuneISTAT: "058091"},
+		Citizenships: []sim.Citizenship{{State: "ITALIA", StateISTAT: "100"}}, Status: sim.StatusAIRE,
+		AIRE: &sim.AIRE{ComuneISTAT: "058091", ComuneName: "ROMA", Since: "1999-03-22", Reason: "C01", Initiative: "1", ComuneChoice: "1"},
+		Post: &sim.Post{Code: "2600103", Seat: "BUENOS AIRES"},
+		Address: sim.Address{
+			Street: "AVENIDA CORRIENTES", Number: strconv.Itoa(1 + n%9000), Postcode: "C1193AAB", Locality: "CIUDAD AUTÓNOMA DE BUENOS AIRES",
+			Province: "BUENOS AIRES", State: "ARGENTINA", StateISTAT: "602", ISO2: "AR",
+		},
+		ResidenceSince: "1999-03-22", Continent: "South America", Email: fmt.Sprintf("synthetic%06d@example.org", n), Scenario: "ok", Note: "one of many",
+	}
 }

@@ -19,6 +19,7 @@ type Judged struct {
 	Acknowledged []string   // numbers somebody was given
 	Now          time.Time
 	Quiet        bool // the run is over: every relayed key must have its acceptance by now
+	Requests     int  // how many requests there must be; 0 does not ask
 }
 
 // CheckInvariants answers every breach of the promises, empty when they hold:
@@ -55,6 +56,9 @@ func CheckInvariants(ctx context.Context, j Judged) ([]string, error) {
 		if _, ok := requests[number]; !ok {
 			broken = append(broken, "I1: acknowledged and lost: "+number)
 		}
+	}
+	if j.Requests > 0 && len(requests) != j.Requests {
+		broken = append(broken, fmt.Sprintf("I1: %d requests where there were %d", len(requests), j.Requests))
 	}
 	ledger, err := j.Conn.CoreLedger(ctx)
 	if err != nil {

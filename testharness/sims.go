@@ -30,6 +30,8 @@ type SimOptions struct {
 	// VoucherKey signs PDND's vouchers; nil: the one in Dir, or a new one. Tests
 	// that make many worlds share one, since RSA keys are slow to make.
 	VoucherKey *rsa.PrivateKey
+	// People are added to the register's synthetic population.
+	People []sim.Person
 }
 
 // Sims is the simulated outside of the gateway: the register and the core, each
@@ -80,7 +82,7 @@ func StartSims(o SimOptions) (_ *Sims, err error) {
 			}
 		}
 	}
-	s.ANPR, err = anprsim.New(anprsim.Options{Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("anpr"), Logger: o.Log, Key: o.VoucherKey})
+	s.ANPR, err = anprsim.New(anprsim.Options{Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("anpr"), Logger: o.Log, Key: o.VoucherKey, People: append(sim.People(), o.People...)})
 	if err != nil {
 		return nil, fmt.Errorf("register simulator: %w", err)
 	}

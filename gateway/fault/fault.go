@@ -4,7 +4,8 @@
 // Duty: answer, at run time, whether a named mutant is on, and do at a named
 // point what the test asked for. Only a build with `-tags mutants` can: there
 // MUTANT names the mutant (one, or several with commas) and FAILPOINT the
-// points, as in FAILPOINT=relay.sent=kill,store.commit=error@3.
+// points, as in FAILPOINT=relay.sent=kill,store.commit=error@3 (FAILPOINT_FILE: a
+// file that says so).
 //
 // Promise: a production build holds none of it. Without the tag Mutant is a
 // constant false and Point a constant nil, so that the compiler drops the

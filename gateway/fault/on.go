@@ -32,11 +32,12 @@ func Mutant(name string) bool {
 
 // Point does what FAILPOINT says for name, at the k-th passage ("@k", counted
 // from 1) or at every one: "error" answers ErrInjected, "stall:2s" waits, "kill"
-// ends the process as SIGKILL does, with nothing flushed.
+// ends the process as SIGKILL does, with nothing flushed. FAILPOINT_FILE names
+// a file that says the same and may change while the process runs: each new
+// text counts its passages from the start.
 func Point(name string) error {
-	pointsOnce.Do(readPoints)
-	p, ok := points[name]
-	if !ok || !p.due() {
+	p := armed()[name]
+	if p == nil || !p.due() {
 		return nil
 	}
 	fmt.Fprintf(os.Stderr, "failpoint %s: %s\n", name, p.action)
@@ -70,19 +71,40 @@ func (p *point) due() bool {
 }
 
 var (
-	mutantsOnce, pointsOnce sync.Once
+	mutantsOnce sync.Once
+	mutants     []string
 
-	mutants []string
-	points  map[string]*point
+	pointsMu sync.Mutex
+	text     string // what points was read from
+	points   map[string]*point
 )
+
+// armed answers the points as the environment or the file says now.
+func armed() map[string]*point {
+	pointsMu.Lock()
+	defer pointsMu.Unlock()
+	now := os.Getenv("FAILPOINT")
+	if path := os.Getenv("FAILPOINT_FILE"); path != "" {
+		raw, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintln(os.Stderr, "FAILPOINT_FILE:", err)
+			os.Exit(2)
+		}
+		now = strings.TrimSpace(string(raw))
+	}
+	if points == nil || now != text {
+		points, text = readPoints(now), now
+	}
+	return points
+}
 
 func split(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-func readPoints() {
-	points = map[string]*point{}
-	for _, entry := range split(os.Getenv("FAILPOINT")) {
+func readPoints(list string) map[string]*point {
+	points := map[string]*point{}
+	for _, entry := range split(list) {
 		name, action, _ := strings.Cut(entry, "=")
 		p := &point{}
 		action, at, counted := strings.Cut(action, "@")
@@ -101,4 +123,5 @@ func readPoints() {
 		}
 		points[name] = p
 	}
+	return points
 }

@@ -235,6 +235,10 @@ FROM audit_entries WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3`, last, upTo,
 	}
 	b := block{no: no + 1, first: first, last: id, entries: n, seals: seals, head: hex.EncodeToString(head), at: micros(s.now())}
 	b.mac = s.keys.blockMAC(b)
+	err = fault.Point("seal.block")
+	if err != nil {
+		return 0, internal("seal", err)
+	}
 	err = s.write(ctx, func(t *tx) error {
 		_, err := t.exec(sqlInsertBlock, b.no, b.first, b.last, b.entries, b.seals, b.head, b.mac, b.at)
 		return err

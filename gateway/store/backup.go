@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"airegw/gateway"
+	"airegw/gateway/fault"
 )
 
 // Manifest says what a backup holds, so that a restore can be compared with it.
@@ -93,13 +94,20 @@ func (s *Store) Backup(ctx context.Context, dst string) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, internal("back up", err)
 	}
+	err = fault.Point("backup.copied")
+	if err != nil {
+		return Manifest{}, internal("back up", err)
+	}
 	// The manifest first: a backup without one is no backup, and a manifest
 	// without its file is harmless.
 	err = writeDurably(manifestPath(dst), append(raw, '\n'))
 	if err != nil {
 		return Manifest{}, translate("back up", err)
 	}
-	err = os.Rename(part, dst)
+	err = fault.Point("backup.described")
+	if err == nil {
+		err = os.Rename(part, dst)
+	}
 	if err != nil {
 		return Manifest{}, translate("back up", err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/pressly/goose/v3/database"
 
 	"airegw/gateway"
+	"airegw/gateway/fault"
 )
 
 // This file holds what is PostgreSQL's own: how a database is reached and
@@ -340,7 +341,15 @@ func (p *postgres) try(ctx context.Context, run func(*tx) error) error {
 		_ = raw.Rollback()
 		return err
 	}
+	err = fault.Point("store.commit")
+	if err != nil {
+		_ = raw.Rollback()
+		return err
+	}
 	err = raw.Commit()
+	if err == nil && t.touched > 0 {
+		err = fault.Point("store.committed")
+	}
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"airegw/gateway"
+	"airegw/gateway/fault"
 )
 
 // maxBatch is how many callers share one commit at most: it bounds how long the
@@ -139,7 +140,10 @@ func (w *writer) try(batch []*job, errs []error, savepoints bool) ([]*job, []err
 		}
 	}
 	start := time.Now() // a measurement, not a date
-	err = w.tx.exec0(`COMMIT`)
+	err = fault.Point("store.commit")
+	if err == nil {
+		err = w.tx.exec0(`COMMIT`)
+	}
 	w.lastBatch, w.lastCommit = len(batch), time.Since(start)
 	if err != nil {
 		rollback := w.tx.exec0(`ROLLBACK`)
@@ -150,6 +154,10 @@ func (w *writer) try(batch []*job, errs []error, savepoints bool) ([]*job, []err
 	if w.tx.changes != before {
 		w.commits.Add(1)
 		w.done()
+		err = fault.Point("store.committed")
+		if err != nil {
+			return batch, errs, translate("commit", err)
+		}
 	}
 	return batch, errs, nil
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -40,6 +41,13 @@ func TestMain(m *testing.M) {
 	err = build.Run()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "build airegw:", err)
+		os.Exit(1)
+	}
+	// These tests wait for other processes more than they work.
+	flag.Parse()
+	err = flag.Set("test.parallel", "10")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	code := m.Run()
