@@ -87,7 +87,7 @@ var findingRules = map[FindingCode]struct {
 	FindingDeceased:           {OutcomeRefuse, OwnerNobody},
 	FindingAliveUnknown:       {OutcomeReview, OwnerOffice},
 	FindingForeigner:          {OutcomeRefuse, OwnerNobody},
-	FindingCFNotValidated:     {OutcomeCorrect, OwnerAIREComune},
+	FindingCFNotValidated:     {OutcomeCorrect, OwnerConsulate},
 	FindingCFSuperseded:       {OutcomeReview, OwnerOffice},
 	FindingDuplicate:          {OutcomeReview, OwnerOffice},
 	FindingDoubleRegistration: {OutcomeCorrect, OwnerAIREComune},

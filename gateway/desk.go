@@ -514,20 +514,23 @@ func (d Desk) RevokeTracker(ctx context.Context, number string) (string, error) 
 	return fresh, nil
 }
 
+// recheckable are the states in which the register may be asked again.
+var recheckable = []State{StateSubmitted, StateMisaligned, StatePrechecked, StateInEnquiry}
+
 // Recheck asks the register again now, as long as no order is open at the core.
 func (d Desk) Recheck(ctx context.Context, number string) error {
 	r, err := d.g.load(ctx, d.scope, number)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains([]State{StateSubmitted, StateMisaligned, StatePrechecked, StateInEnquiry}, r.State) {
+	if !slices.Contains(recheckable, r.State) {
 		return moved(r)
 	}
 	if o := r.Order(); o != nil && !o.Dead {
 		return NewError(Conflict, "order_open")
 	}
 	now := d.g.clock.Now()
-	return d.g.commit(ctx, r, Change{Work: &Work{Step: StepCheck, Due: now}, Mark: &Mark{}, Audit: []AuditEntry{{
+	return d.g.commit(ctx, r, Change{Work: &Work{Step: StepCheck, Due: now, Actor: d.scope.actor}, Mark: &Mark{}, Audit: []AuditEntry{{
 		At: now, Actor: d.scope.actor, Act: "recheck_asked", Subject: r.ID,
 	}}})
 }

@@ -152,6 +152,10 @@ func (r *Request) CompetentPost() (consulate.Post, bool) {
 	return post.InCharge(r.Register.At)
 }
 
+// districtDisagrees is between our table of districts and the register: it is
+// shown to the office, and nothing in the register is to be mended for it.
+const districtDisagrees = "district_disagrees"
+
 // districtFindings says where the districts disagree with the register: shown
 // to the office, the register wins.
 func districtFindings(r *Request, post consulate.Post) []Finding {
@@ -167,7 +171,7 @@ func districtFindings(r *Request, post consulate.Post) []Finding {
 			return nil
 		}
 	}
-	return []Finding{{Code: "district_disagrees", Who: string(anpr.OwnerConsulate), Args: map[string]string{
+	return []Finding{{Code: districtDisagrees, Who: string(anpr.OwnerConsulate), Args: map[string]string{
 		"register": post.Seat, "district": answer.Post.Seat,
 	}}}
 }

@@ -155,32 +155,36 @@ func (s Settings) withDefaults() Settings {
 	return s
 }
 
-// Parts are what a Gateway is made of. All are needed but Owners and Settings.
+// Parts are what a Gateway is made of. All are needed but Owners, Alignment and
+// Settings.
 type Parts struct {
 	Store    Store
 	Register Register
 	Core     Core
 	Rules    *policies.Set // in force until UseRules says otherwise
 	Owners   *RuleOwners   // nil: rules cannot be changed
-	Clock    Clock
-	Random   io.Reader // for numbers and codes: crypto/rand in production
-	Log      *slog.Logger
-	Settings Settings
+	// Alignment is the consular door of the register; nil without it.
+	Alignment Alignment
+	Clock     Clock
+	Random    io.Reader // for numbers and codes: crypto/rand in production
+	Log       *slog.Logger
+	Settings  Settings
 }
 
 // Gateway runs requests through their life. It is safe for concurrent use.
 type Gateway struct {
-	store    Store
-	register Register
-	core     Core
-	rules    *rulebook
-	owners   *RuleOwners
-	clock    Clock
-	random   io.Reader
-	log      *slog.Logger
-	set      Settings
+	store     Store
+	register  Register
+	core      Core
+	rules     *rulebook
+	owners    *RuleOwners
+	alignment Alignment
+	clock     Clock
+	random    io.Reader
+	log       *slog.Logger
+	set       Settings
 
-	wakeWork, wakeRelay, wakeStatus, wakeFeed, wakeRules chan struct{}
+	wakeWork, wakeRelay, wakeStatus, wakeFeed, wakeRules, wakeAlign chan struct{}
 
 	mu      sync.Mutex
 	peers   map[string]PeerHealth
@@ -200,10 +204,10 @@ func New(p Parts) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: random source: %w", err)
 	}
 	return &Gateway{
-		store: p.Store, register: p.Register, core: p.Core, rules: newRulebook(p.Rules), owners: p.Owners,
+		store: p.Store, register: p.Register, core: p.Core, rules: newRulebook(p.Rules), owners: p.Owners, alignment: p.Alignment,
 		clock: p.Clock, random: p.Random, log: p.Log, set: p.Settings.withDefaults(),
 		wakeWork: make(chan struct{}, 1), wakeRelay: make(chan struct{}, 1),
-		wakeStatus: make(chan struct{}, 1), wakeFeed: make(chan struct{}, 1), wakeRules: make(chan struct{}, 1),
+		wakeStatus: make(chan struct{}, 1), wakeFeed: make(chan struct{}, 1), wakeRules: make(chan struct{}, 1), wakeAlign: make(chan struct{}, 1),
 		peers: map[string]PeerHealth{},
 		// The jitter of retries need not be secret.
 		backoff: rand.New(rand.NewPCG(be(seed[:8]), be(seed[8:]))), //nolint:gosec // jitter only
@@ -247,6 +251,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	loop("relay", g.wakeRelay, g.set.Poll, g.RelayOnce)
 	loop("status", g.wakeStatus, g.set.Poll, g.ApplyOnce)
 	loop("feed", g.wakeFeed, g.set.FeedEvery, g.FeedOnce)
+	if g.alignment != nil {
+		loop("alignment", g.wakeAlign, g.set.Poll, g.AlignOnce)
+	}
 	loop("rules", g.wakeRules, rulesEvery, g.RulesOnce)
 	loop("housekeeping", nil, time.Minute, g.HouseOnce)
 	wg.Wait()
@@ -396,6 +403,7 @@ func (g *Gateway) commit(ctx context.Context, r *Request, c Change, events ...Ev
 	c.Events, c.To, c.Office, c.Persons = events, next.State, next.Office, next.persons()
 	if next.State.Final() {
 		c.Work, c.Mark = &Work{}, &Mark{}
+		c.Corrections = &CorrectionSync{Why: CorrectionEnded, All: true, At: next.UpdatedAt}
 	}
 	err = g.store.Commit(ctx, c)
 	if err != nil {

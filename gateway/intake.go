@@ -100,7 +100,7 @@ func (d Desk) Submit(ctx context.Context, in Input) (Ack, error) {
 	id, created, err := g.store.Create(ctx, NewRequest{
 		ID: number, Namespace: d.namespace(), Key: in.Key, BodyDigest: in.Digest(), Office: office,
 		Applicant: in.Applicant.FiscalCode, Persons: persons, Surname: in.Applicant.Surname, Tracker: tracker,
-		Event: event, Work: Work{Step: StepCheck, Due: now},
+		Event: event, Work: Work{Step: StepCheck, Due: now, Actor: d.scope.actor},
 	})
 	if err != nil {
 		return Ack{}, d.hideOther(ctx, wrap("store request", err))
@@ -533,6 +533,13 @@ func (g *Gateway) check(ctx context.Context, r *Request, t Task) error {
 	refusal, blocked := sortFindings(checked.Findings)
 	o := r.Order()
 	live := o != nil && !o.Dead
+	// When the rules come next they say what else is to be mended.
+	if refusal != nil || blocked {
+		change.Corrections, err = g.corrections(ctx, r, checked)
+		if err != nil {
+			return err
+		}
+	}
 	switch {
 	case refusal != nil && refusableStates[r.State] && !live:
 		events = append(events, Event{Type: EventRefused, At: now, Actor: actor, Data: payload(Outcome{Code: refusal.Code, Field: refusal.Field, Args: refusal.Args})})
@@ -553,7 +560,11 @@ func (g *Gateway) check(ctx context.Context, r *Request, t Task) error {
 		}
 		change.Work = &Work{Step: StepDecide, Due: now}
 	}
-	return g.commit(ctx, r, change, events...)
+	err = g.commit(ctx, r, change, events...)
+	if err != nil {
+		return err
+	}
+	return g.closeReported(ctx, r, checked)
 }
 
 var refusableStates = map[State]bool{StateSubmitted: true, StatePrechecked: true, StateMisaligned: true, StateInEnquiry: true, StateSuspended: true}
@@ -606,6 +617,16 @@ func (g *Gateway) decide(ctx context.Context, r *Request, t Task) error {
 	if err != nil {
 		return wrap("decide", err)
 	}
+	missing := findingsOf(decision)
+	if !decision.Misaligned() || r.State != StatePrechecked {
+		missing = nil
+	}
+	if r.Register != nil {
+		change.Corrections, err = g.corrections(ctx, r, r.Register, missing...)
+		if err != nil {
+			return err
+		}
+	}
 	if r.Decision != nil && r.Decision.Decision.RuleSet != decision.RuleSet && routed(r) {
 		return g.decideAgain(ctx, r, change, events, decision)
 	}
@@ -618,7 +639,7 @@ func (g *Gateway) decide(ctx context.Context, r *Request, t Task) error {
 		return g.commit(ctx, r, change, events...)
 	}
 	if decision.Misaligned() && r.State == StatePrechecked {
-		events = append(events, Event{Type: EventMisaligned, At: now, Actor: actor, Data: payload(alignmentData{Findings: findingsOf(decision)})})
+		events = append(events, Event{Type: EventMisaligned, At: now, Actor: actor, Data: payload(alignmentData{Findings: missing})})
 		due := now.Add(g.set.Realign)
 		change.Work = &Work{Step: StepCheck, Due: due}
 		change.Mark = &Mark{Kind: MarkWaiting, Code: "correction_due", Due: due}

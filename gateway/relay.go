@@ -198,7 +198,11 @@ func (g *Gateway) refresh(ctx context.Context, r *Request, row Outbox) (stopped 
 			code = "rules_changed"
 		}
 	}
-	err = g.commit(ctx, r, Change{Surname: checked.Applicant.Person.Surname}, events...)
+	corrections, err := g.corrections(ctx, r, checked)
+	if err != nil {
+		return true, err
+	}
+	err = g.commit(ctx, r, Change{Surname: checked.Applicant.Person.Surname, Corrections: corrections}, events...)
 	if err != nil {
 		return true, err
 	}

@@ -19,6 +19,7 @@ import (
 // codes are kept as keyed digests only.
 type Store interface {
 	RuleStore
+	CorrectionStore
 
 	// Create stores a new request with its first event. If the idempotency key
 	// is known in its namespace with the same body digest, it answers the
@@ -119,8 +120,9 @@ type NewRequest struct {
 
 // Work is what a worker must do next with a request; the zero value is nothing.
 type Work struct {
-	Step Step
-	Due  time.Time
+	Step  Step
+	Due   time.Time
+	Actor Actor // who asked for it; zero when a worker goes on by itself
 }
 
 // Step names a worker's step.
@@ -139,7 +141,8 @@ type Task struct {
 	RequestID string
 	Step      Step
 	Fence     int64
-	Tries     int // how often it was released with a waiting mark
+	Tries     int   // how often it was released with a waiting mark
+	Actor     Actor // as in Work
 	Lease     time.Time
 }
 
@@ -165,6 +168,8 @@ type Change struct {
 	Printed string   // order key whose halves were printed now (starts their 60 minutes)
 	Unpark  bool     // outbox rows of this request that are parked become due now
 	Audit   []AuditEntry
+	// Corrections, when not nil, is what is to be mended in the register by now.
+	Corrections *CorrectionSync
 }
 
 // CoreRef names a core event.

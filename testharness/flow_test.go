@@ -49,6 +49,8 @@ type flow struct {
 	config app.Config
 	dir    string
 	g      *gateway.Gateway
+
+	alignment gateway.Alignment // the register's consular door, of the next assemble
 }
 
 // clientKey is our key at PDND, made once: RSA keys are slow to make and say
@@ -140,7 +142,7 @@ func (w *flow) takePushes(url string) {
 func (w *flow) assemble() {
 	w.t.Helper()
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	a, err := app.Assemble(w.ctx, w.config, app.Options{Log: quiet, Clock: w.clock, Random: rand.Reader, Version: "test"})
+	a, err := app.Assemble(w.ctx, w.config, app.Options{Log: quiet, Clock: w.clock, Random: rand.Reader, Version: "test", Alignment: w.alignment})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -45,7 +45,9 @@ type Options struct {
 	Demo    *web.DemoDoor // only `demo` has one; needs environment simulation
 	Limits  web.Limits
 	Version string
-	Roles   Roles // what this replica does; default both
+	// Alignment is the consular door of the register; nil: there is none.
+	Alignment gateway.Alignment
+	Roles     Roles // what this replica does; default both
 }
 
 // Roles say what a replica does. Replicas of one database may differ.
@@ -140,7 +142,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.Gateway, err = gateway.New(gateway.Parts{
-		Store: a.Store, Register: register, Core: core, Rules: rules.set, Owners: &rules.owners,
+		Store: a.Store, Register: register, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment,
 		Clock: o.Clock, Random: o.Random, Log: a.log, Settings: gateway.Settings{
 			Lease: c.Workers.Lease, Poll: c.Workers.Poll, Workers: c.Workers.Count, RecheckAfter: c.Workers.RecheckAfter,
 			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery,

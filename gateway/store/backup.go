@@ -39,6 +39,7 @@ func manifestPath(backup string) string { return backup + ".manifest.json" }
 var counted = []string{
 	"meta", "requests", "request_persons", "events", "outbox", "core_events", "halves", "series",
 	"audit_entries", "audit_payloads", "audit_blocks", "sessions", "clients", "used_jti", "revocations", "rule_sets", "rule_approvals",
+	"corrections", "register_usage", "register_stops", "register_tracing",
 }
 
 // Backup writes a consistent copy of the database to dst and its manifest

@@ -66,7 +66,7 @@ func TestHotQueriesNeverReadAWholeTable(t *testing.T) {
 	explain("claim outbox", sqlClaimOutbox, arguments(3)...)
 	explain("by key", sqlByKey, arguments(2)...)
 	explain("open of person", sqlOpenOfPerson, arguments(1)...)
-	explain("change", sqlChange, arguments(18)...)
+	explain("change", sqlChange, arguments(19)...)
 	explain("persons", sqlPersonsOf, arguments(1)...)
 	explain("applied", sqlApplied, arguments(2)...)
 	explain("unpark outbox", sqlUnparkOutbox, arguments(2)...)

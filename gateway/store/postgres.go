@@ -39,7 +39,7 @@ const (
 	WHERE work_step <> '' AND work_due <= $2 AND work_lease <= $2 AND mark_kind <> 'parked'
 	ORDER BY work_due, id LIMIT $3 FOR UPDATE SKIP LOCKED)
 UPDATE requests r SET work_fence = r.work_fence + 1, work_lease = $1 FROM due WHERE r.id = due.id
-RETURNING r.id, r.work_step, r.work_fence, r.work_tries, r.work_due`
+RETURNING r.id, r.work_step, r.work_fence, r.work_tries, r.work_due, r.work_actor`
 
 	pgClaimOutbox = `WITH ready AS MATERIALIZED (SELECT o.id FROM outbox o
 	WHERE o.status = 'open' AND o.due <= $2 AND o.lease <= $2

@@ -38,8 +38,8 @@ const (
 	// Without a target, ON CONFLICT covers every unique index: key, open person
 	// and number. Which one it was is asked only when it happens.
 	sqlInsertRequest = `INSERT INTO requests (id, office_id, state, version, applicant_digest, surname_digest, tracker_digest,
-	key_namespace, key_digest, body_digest, created_at, updated_at, work_step, work_due)
-VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12) ON CONFLICT DO NOTHING`
+	key_namespace, key_digest, body_digest, created_at, updated_at, work_step, work_due, work_actor)
+VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, $13) ON CONFLICT DO NOTHING`
 	sqlByKey     = `SELECT id, body_digest FROM requests WHERE key_namespace = $1 AND key_digest = $2`
 	sqlAddPerson = `INSERT INTO request_persons (person_digest, request_id, office_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 
@@ -70,6 +70,10 @@ func (s *Store) Create(ctx context.Context, n gateway.NewRequest) (id string, cr
 	if err != nil {
 		return "", false, err
 	}
+	asked, err := workActor(n.Work.Actor)
+	if err != nil {
+		return "", false, err
+	}
 	err = s.write(ctx, func(t *tx) error {
 		id, created = "", false // it may run twice
 		err := t.auditing()
@@ -77,7 +81,7 @@ func (s *Store) Create(ctx context.Context, n gateway.NewRequest) (id string, cr
 			return err
 		}
 		rows, err := t.exec(sqlInsertRequest, n.ID, office, string(n.Event.To), applicant, surname, tracker,
-			namespace, key, n.BodyDigest, at, string(n.Work.Step), micros(n.Work.Due))
+			namespace, key, n.BodyDigest, at, string(n.Work.Step), micros(n.Work.Due), asked)
 		if err != nil {
 			return err
 		}
@@ -326,7 +330,8 @@ const (
 	work_tries = CASE WHEN $10 IS NULL THEN work_tries ELSE 0 END,
 	work_fence = work_fence + $12, work_lease = CASE WHEN $13 = 1 THEN 0 ELSE work_lease END,
 	mark_kind = COALESCE($14, mark_kind), mark_code = COALESCE($15, mark_code), mark_due = COALESCE($16, mark_due),
-	mark_tries = COALESCE($17, mark_tries), mark_detail = COALESCE($18, mark_detail)
+	mark_tries = COALESCE($17, mark_tries), mark_detail = COALESCE($18, mark_detail),
+	work_actor = CASE WHEN $10 IS NULL THEN work_actor ELSE $19 END
 WHERE id = $1 AND version = $2 AND state = $3`
 	sqlPersonsOf    = `SELECT person_digest FROM request_persons WHERE request_id = $1 ORDER BY person_digest`
 	sqlDropPerson   = `DELETE FROM request_persons WHERE request_id = $1 AND person_digest = $2`
@@ -376,7 +381,18 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 	if err != nil {
 		return err
 	}
-	args := s.changeArgs(c, office, updated)
+	corrections, err := s.prepareSync(c.Corrections)
+	if err != nil {
+		return err
+	}
+	asked := ""
+	if c.Work != nil {
+		asked, err = workActor(c.Work.Actor)
+		if err != nil {
+			return err
+		}
+	}
+	args := append(s.changeArgs(c, office, updated), asked)
 	persons := s.personDigests(c.Persons)
 	now := micros(updated)
 	err = s.write(ctx, func(t *tx) error {
@@ -419,12 +435,28 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 		if err != nil {
 			return err
 		}
+		err = corrections.apply(s, t, c.ID)
+		if err != nil {
+			return err
+		}
 		return insertAudit(t, audit)
 	})
 	if err == nil && (c.Work != nil || len(c.Outbox) > 0 || c.Unpark) {
 		s.tell()
 	}
 	return err
+}
+
+// workActor is who asked for a step, as it is kept beside it; "" for nobody.
+func workActor(a gateway.Actor) (string, error) {
+	if a == (gateway.Actor{}) {
+		return "", nil
+	}
+	raw, err := json.Marshal(a)
+	if err != nil {
+		return "", internal("encode actor", err)
+	}
+	return string(raw), nil
 }
 
 // follow takes the rows of a request to its new office.

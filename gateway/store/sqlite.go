@@ -33,7 +33,7 @@ const (
 WHERE id IN (SELECT id FROM requests
 	WHERE work_step <> '' AND work_due <= $2 AND work_lease <= $2 AND mark_kind <> 'parked'
 	ORDER BY work_due, id LIMIT $3)
-RETURNING id, work_step, work_fence, work_tries, work_due`
+RETURNING id, work_step, work_fence, work_tries, work_due, work_actor`
 
 	// The oldest open row of a request is the one below which no row of it is
 	// open or parked: a parked one holds back what came after it.

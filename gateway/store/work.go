@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +30,11 @@ func (s *Store) ClaimWork(ctx context.Context, now time.Time, lease time.Duratio
 		defer rows.Close()
 		for rows.Next() {
 			c := claim{Task: gateway.Task{Lease: instant(micros(until))}}
-			err = rows.Scan(&c.RequestID, &c.Step, &c.Fence, &c.Tries, &c.due)
+			var actor string
+			err = rows.Scan(&c.RequestID, &c.Step, &c.Fence, &c.Tries, &c.due, &actor)
+			if err == nil && actor != "" {
+				err = json.Unmarshal([]byte(actor), &c.Actor)
+			}
 			if err != nil {
 				return err
 			}
