@@ -36,6 +36,11 @@ type EntityConfig struct {
 	// FormerKeys are federation keys still published while chains that hold them
 	// live (D seccons_bcps); they sign nothing.
 	FormerKeys []jose.PublicKey
+	// FormerCoreSign are published beside the current key and sign nothing;
+	// FormerCoreEncrypt still open answers encrypted to them (D seccons_bcps: a
+	// rolled key stays until every cached chain has ended).
+	FormerCoreSign    []jose.PublicKey
+	FormerCoreEncrypt []jose.Key
 	// Lifetime of the configuration; 0 = one hour. Production relying parties
 	// have 30 minutes, the published examples 48 hours.
 	Lifetime time.Duration
@@ -129,6 +134,12 @@ func (e *Entity) ID() string { return e.cfg.ID }
 // Keys are the entity's own keys, for login.
 func (e *Entity) Keys() Keys { return e.cfg.Keys }
 
+// DecryptionKeys are the keys that may open a UserInfo answer: the current one
+// and those before it.
+func (e *Entity) DecryptionKeys() []jose.Key {
+	return append([]jose.Key{e.cfg.Keys.CoreEncrypt}, e.cfg.FormerCoreEncrypt...)
+}
+
 // Suite is the algorithms the entity is registered with.
 func (e *Entity) Suite() Suite { return e.cfg.Suite }
 
@@ -197,9 +208,10 @@ func (e *Entity) federationKeys() *jose.KeySet {
 }
 
 // coreKeys are published in the relying party's metadata: one to verify, one to
-// encrypt to, each with its use.
+// encrypt to, each with its use; then former signing keys. Former encryption keys
+// are not published: the reference provider encrypts to the first it finds.
 func (e *Entity) coreKeys() jose.KeySet {
-	return jose.NewKeySet(e.cfg.Keys.CoreSign.Public(), e.cfg.Keys.CoreEncrypt.Public())
+	return jose.NewKeySet(append([]jose.PublicKey{e.cfg.Keys.CoreSign.Public(), e.cfg.Keys.CoreEncrypt.Public()}, e.cfg.FormerCoreSign...)...)
 }
 
 func (e *Entity) federationEntity() federationEntityMetadata {

@@ -1,11 +1,9 @@
 package login
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
-	"net/url"
 	"time"
 
 	"airegw/gateway/federation"
@@ -45,22 +43,52 @@ type CitizensConfig struct {
 }
 
 // Citizens logs citizens in. Safe for concurrent use.
-type Citizens struct{ cfg CitizensConfig }
+type Citizens struct {
+	cfg  CitizensConfig
+	flow flow
+}
 
 // NewCitizens checks the configuration.
 func NewCitizens(cfg CitizensConfig) (*Citizens, error) {
 	if cfg.Entity == nil || cfg.RedirectURI == "" || cfg.Provider == nil || cfg.Client == nil || cfg.Store == nil || cfg.Clock == nil || cfg.Random == nil {
 		return nil, refuse(CodeInternal, "config", errors.New("incomplete"))
 	}
-	return &Citizens{cfg: cfg}, nil
+	if cfg.Lifetime <= 0 {
+		cfg.Lifetime = 30 * time.Minute
+	}
+	if cfg.Skew <= 0 {
+		cfg.Skew = 3 * time.Minute
+	}
+	return &Citizens{cfg: cfg, flow: flow{
+		door: DoorCitizen, store: cfg.Store, clock: cfg.Clock, random: cfg.Random, logger: cfg.Logger,
+		lifetime: cfg.Lifetime, skew: cfg.Skew,
+	}}, nil
 }
 
-// Ready answers until when logins can begin, as things stand; an *Error of
-// CodeNoChain with RetryAt when they cannot. It asks nobody: pages may call it
+// Ready answers until when logins can begin, as things stand (the zero time: no
+// end is known); an *Error of CodeNoChain with RetryAt when they cannot. It asks nobody: pages may call it
 // each time. The button "Entra con CIE" is shown only while it answers without
 // error (D trust_negotiation).
 func (c *Citizens) Ready() (until time.Time, err error) {
-	return time.Time{}, refuse(CodeNoChain, "", nil)
+	_, chain, err := c.provider()
+	if err != nil || chain == nil {
+		return time.Time{}, err
+	}
+	return chain.ExpiresAt, nil
+}
+
+// provider gives the provider, or CodeNoChain.
+func (c *Citizens) provider() (*federation.Provider, *federation.Chain, error) {
+	p, chain, err := c.cfg.Provider()
+	if err == nil {
+		return p, chain, nil
+	}
+	e := refuse(CodeNoChain, string(federation.CodeOf(err)), err)
+	var away *federation.Unavailable
+	if errors.As(err, &away) {
+		e.RetryAt = away.RetryAt
+	}
+	return nil, nil, e
 }
 
 // Start says what a login is for.
@@ -105,24 +133,3 @@ type Identity struct {
 
 // NewBinding draws a value for Start.Binding: 43 alphanumerics.
 func NewBinding(random io.Reader) (string, error) { return alphanumerics(random, 43) }
-
-// Begin makes an attempt and answers where to send the browser. The attempt is
-// durable on return. Errors: CodeNoChain, CodeStart, CodeStore, CodeInternal.
-func (c *Citizens) Begin(ctx context.Context, s Start) (Redirect, error) {
-	return Redirect{}, refuse(CodeNoChain, "", nil)
-}
-
-// Finish judges the provider's answer: params are the query (or form) of our
-// redirect address, binding is the browser's cookie, "" when there is none. On
-// return the evidence is durable, the attempt is spent, whatever came of it.
-func (c *Citizens) Finish(ctx context.Context, params url.Values, binding string) (Identity, error) {
-	return Identity{}, refuse(CodeAttemptUnknown, "", nil)
-}
-
-// Logout revokes the access token of a login (D logout: a relying party with
-// sessions must). The wish is durable on return, also when the error says that
-// the provider did not answer: Sweep tries again. End the session first.
-func (c *Citizens) Logout(ctx context.Context, reference string) error { return nil }
-
-// Sweep revokes what Logout could not; run it every minute or so.
-func (c *Citizens) Sweep(ctx context.Context) error { return nil }

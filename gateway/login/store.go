@@ -71,7 +71,6 @@ type Record struct {
 // HeldToken is an access token kept to be revoked.
 type HeldToken struct {
 	Login     string // reference
-	Door      Door
 	Token     string
 	ExpiresAt time.Time
 }
@@ -102,16 +101,13 @@ type Store interface {
 	CompleteLogin(ctx context.Context, c Completed) error
 	// RecordLogin adds evidence and audit entries of a login, in one commit.
 	RecordLogin(ctx context.Context, reference string, records []Record, audit ...gateway.AuditEntry) error
-	// LoginToken answers the access token of a login that is still to be revoked;
-	// found is false when there is none (any more).
-	LoginToken(ctx context.Context, reference string) (t HeldToken, found bool, err error)
-	// WantRevoked marks the login's token to be revoked: durable, so that it is
-	// tried again when the provider is out of order.
-	WantRevoked(ctx context.Context, reference string) error
-	// RevokeDue answers tokens marked and not yet revoked, those that expired by
-	// now being forgotten.
+	// WantRevoked marks the login's token to be revoked, durably, so that it is
+	// tried again when the provider is out of order, and answers it; found is false
+	// when there is none (any more).
+	WantRevoked(ctx context.Context, reference string) (t HeldToken, found bool, err error)
+	// RevokeDue answers tokens marked, not yet revoked and not expired at now.
 	RevokeDue(ctx context.Context, now time.Time, limit int) ([]HeldToken, error)
-	// ForgetToken drops a login's token, once it is revoked, with its evidence.
+	// ForgetToken drops a login's token, once it is revoked, and adds the evidence.
 	ForgetToken(ctx context.Context, reference string, records ...Record) error
 	// ExportLogin answers the evidence of one login, its hash chain checked:
 	// NotFound "not_found", Internal "login_register_broken".

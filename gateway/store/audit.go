@@ -90,35 +90,36 @@ func payloadDigest(salt, payload string) string {
 }
 
 func insertAudit(t *tx, rows []auditRow) error {
-	if len(rows) > 0 {
-		err := t.auditing()
-		if err != nil {
-			return err
-		}
-	}
 	for _, r := range rows {
-		if r.digest == "" {
-			_, err := t.exec(sqlInsertAudit, r.at, r.office, r.actor, r.act, r.subject, 0, "")
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		var id int64
-		added, err := t.returning(sqlInsertAuditID, r.at, r.office, r.actor, r.act, r.subject, 0, r.digest)
-		if err != nil {
-			return err
-		}
-		_, err = one(added, &id)
-		if err != nil {
-			return err
-		}
-		_, err = t.exec(sqlInsertPayload, id, r.salt, r.payload)
+		_, err := insertAuditEntry(t, r)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// insertAuditEntry adds one line and answers its id, 0 when it has no payload.
+func insertAuditEntry(t *tx, r auditRow) (int64, error) {
+	err := t.auditing()
+	if err != nil {
+		return 0, err
+	}
+	if r.digest == "" {
+		_, err = t.exec(sqlInsertAudit, r.at, r.office, r.actor, r.act, r.subject, 0, "")
+		return 0, err
+	}
+	var id int64
+	added, err := t.returning(sqlInsertAuditID, r.at, r.office, r.actor, r.act, r.subject, 0, r.digest)
+	if err != nil {
+		return 0, err
+	}
+	_, err = one(added, &id)
+	if err != nil {
+		return 0, err
+	}
+	_, err = t.exec(sqlInsertPayload, id, r.salt, r.payload)
+	return id, err
 }
 
 // Audit implements gateway.Store.

@@ -40,6 +40,7 @@ var counted = []string{
 	"meta", "requests", "request_persons", "events", "outbox", "core_events", "halves", "series",
 	"audit_entries", "audit_payloads", "audit_blocks", "sessions", "clients", "used_jti", "revocations", "rule_sets", "rule_approvals",
 	"corrections", "register_usage", "register_stops", "register_tracing",
+	"login_attempts", "login_records", "login_shared", "login_tokens", "operator_cards",
 }
 
 // Backup writes a consistent copy of the database to dst and its manifest

@@ -84,16 +84,18 @@ func (s *Store) UseJTI(ctx context.Context, jti string, expires time.Time) error
 	if digest == "" {
 		return gateway.NewError(gateway.Invalid, "jti_missing")
 	}
-	return s.write(ctx, func(t *tx) error {
-		n, err := t.exec(`INSERT INTO used_jti (jti_digest, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, digest, micros(expires))
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return gateway.NewError(gateway.Conflict, "jti_used")
-		}
-		return nil
-	})
+	return s.write(ctx, func(t *tx) error { return useJTI(t, digest, expires) })
+}
+
+func useJTI(t *tx, digest string, expires time.Time) error {
+	n, err := t.exec(`INSERT INTO used_jti (jti_digest, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, digest, micros(expires))
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return gateway.NewError(gateway.Conflict, "jti_used")
+	}
+	return nil
 }
 
 // Revoke takes access away from a subject of a kind (operator, session,

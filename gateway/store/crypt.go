@@ -46,10 +46,11 @@ const (
 	forPrivate   purpose = "event private"
 	forAudit     purpose = "audit block"
 	forCheck     purpose = "key check"
+	forLogin     purpose = "login state"
 )
 
 var purposes = []purpose{
-	forPerson, forSurname, forTracker, forNamespace, forKey, forSession, forJTI, forPrivate, forAudit, forCheck,
+	forPerson, forSurname, forTracker, forNamespace, forKey, forSession, forJTI, forPrivate, forAudit, forCheck, forLogin,
 }
 
 // keyFile is the JSON of the key file. The digest key never changes (every

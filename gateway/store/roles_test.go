@@ -105,12 +105,15 @@ func TestRawSQLAsTheWebRoleSeesNoForeignRow(t *testing.T) {
 	for _, table := range []string{
 		"requests", "request_persons", "events", "outbox", "core_events", "halves", "series", "audit_entries", "audit_payloads", "audit_blocks",
 		"sessions", "clients", "used_jti", "revocations", "rule_sets", "rule_approvals", "meta", "goose_db_version",
+		"login_attempts", "login_records", "login_shared", "login_tokens", "operator_cards",
 	} {
 		refused(t, web, `DELETE FROM `+table)
 		refused(t, web, `TRUNCATE `+table)
 	}
 	refused(t, web, `UPDATE events SET actor = ''`)
 	refused(t, web, `UPDATE events SET office_id = '`+mine+`'`)
+	refused(t, web, `UPDATE login_records SET digest = ''`)
+	refused(t, web, `UPDATE login_shared SET digest = ''`)
 	refused(t, web, `UPDATE audit_entries SET actor = ''`)
 	refused(t, web, `UPDATE audit_payloads SET payload = ''`)
 	refused(t, web, `SELECT COUNT(*) FROM audit_payloads`)

@@ -73,7 +73,8 @@ func (x *Sessions) Commit(token string, data []byte, expiry time.Time) error {
 // Delete is DeleteCtx without a context.
 func (x *Sessions) Delete(token string) error { return x.DeleteCtx(context.Background(), token) }
 
-// Purge deletes sessions and token ids that have expired and answers how many.
+// Purge deletes sessions, token ids and logins that are over, the transaction
+// register after its 24 months and one, and answers how many rows.
 func (s *Store) Purge(ctx context.Context) (int, error) {
 	now := micros(s.now())
 	var total int64
@@ -86,7 +87,9 @@ func (s *Store) Purge(ctx context.Context) (int, error) {
 			}
 			total += n
 		}
-		return nil
+		n, err := purgeLogins(t, s.now())
+		total += n
+		return err
 	})
 	if err != nil {
 		return 0, err

@@ -32,7 +32,7 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, airegw_web, airegw_work', t.name);
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO airegw_work', t.name);
         may := CASE
-            WHEN t.name IN ('events', 'audit_entries') THEN 'SELECT, INSERT'
+            WHEN t.name IN ('events', 'audit_entries', 'login_records', 'login_shared') THEN 'SELECT, INSERT'
             WHEN t.name = 'audit_payloads' THEN 'INSERT'
             WHEN t.name IN ('audit_blocks', 'goose_db_version') THEN 'SELECT'
             ELSE 'SELECT, INSERT, UPDATE'

@@ -97,6 +97,9 @@ func Run(t *testing.T, e Engine) {
 		{"new rules send decided requests to be decided again, once", rulesDecideAgain},
 		{"corrections are opened, moved and closed with the change of their request", correctionsKept},
 		{"a step remembers who asked for it", workRemembersWhoAsked},
+		{"an attempt to log in is handed out once", attemptsSpent},
+		{"a login is whole, its tokens wait to be revoked", loginsComplete},
+		{"a card is issued, activated, revoked, in this order", cardsMove},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
