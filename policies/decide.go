@@ -621,3 +621,9 @@ func (s *Set) Handling(o DeliveryOption, country, post string, on time.Time) (Ha
 		UnclaimedDays:   v[keyUnclaimedDays].Number,
 	}, nil
 }
+
+// Evidence returns the rule that says what must be shown for a reason at an
+// instant; of an unknown reason, for a first issue.
+func (s *Set) Evidence(r Reason, on time.Time) *Rule {
+	return s.at(keyEvidenceFirst+keyID(max(reasonIndex(r), 0)), 0, on.Unix()) //nolint:gosec // an index of Reasons
+}
