@@ -16,6 +16,7 @@ import (
 
 	"airegw/testharness/anprsim"
 	"airegw/testharness/coresim"
+	"airegw/testharness/opsim"
 	"airegw/testharness/sim"
 )
 
@@ -32,13 +33,19 @@ type SimOptions struct {
 	VoucherKey *rsa.PrivateKey
 	// People are added to the register's synthetic population.
 	People []sim.Person
+	// Login starts the Trust Anchor and the identity providers too.
+	Login bool
+	// LoginKeys are their RSA keys; nil: those in Dir, or new ones.
+	LoginKeys *opsim.Keys
 }
 
-// Sims is the simulated outside of the gateway: the register and the core, each
-// with a protocol and a management address on loopback.
+// Sims is the simulated outside of the gateway: the register, the core and, on
+// demand, the identity providers, each with protocol and management addresses on
+// loopback.
 type Sims struct {
 	ANPR *anprsim.Server
 	Core *coresim.Running
+	OP   *opsim.Running // nil without SimOptions.Login
 	Connection
 
 	servers []*sim.Server
@@ -53,7 +60,10 @@ type Connection struct {
 	CoreURL        string           `json:"core_url"`
 	CoreManagement string           `json:"core_management"`
 	CoreIdentity   coresim.Identity `json:"core"`
-	PID            int              `json:"pid"`
+	// The Trust Anchor and the identity providers; nil when they do not run.
+	OPManagement string          `json:"op_management,omitempty"`
+	OPIdentity   *opsim.Identity `json:"op,omitempty"`
+	PID          int             `json:"pid"`
 }
 
 // StartSims starts the simulators on free loopback ports.
@@ -106,6 +116,15 @@ func StartSims(o SimOptions) (_ *Sims, err error) {
 		ANPRURL: protocol.URL, ANPRManagement: management.URL, ANPRIdentity: s.ANPR.Identity(),
 		CoreURL: s.Core.URL, CoreManagement: s.Core.ManagementURL, CoreIdentity: s.Core.Identity(), PID: os.Getpid(),
 	}
+	if !o.Login {
+		return s, nil
+	}
+	s.OP, err = opsim.Start(opsim.Options{Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("op"), Keys: o.LoginKeys, Logger: o.Log}, opsim.Listen{})
+	if err != nil {
+		return nil, err
+	}
+	identity := s.OP.Identity()
+	s.OPManagement, s.OPIdentity = s.OP.ManagementURL, &identity
 	return s, nil
 }
 
@@ -120,6 +139,9 @@ func (s *Sims) Close() error {
 	}
 	if s.ANPR != nil {
 		errs = append(errs, s.ANPR.Close())
+	}
+	if s.OP != nil {
+		errs = append(errs, s.OP.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -183,6 +205,22 @@ func (c Connection) PlanParcel(ctx context.Context, fiscalCode string, steps ...
 // ChangePerson merges members into a person's record in the register.
 func (c Connection) ChangePerson(ctx context.Context, fiscalCode string, members map[string]any) error {
 	return c.post(ctx, c.ANPRManagement+"/people/"+fiscalCode, members, nil)
+}
+
+// RegisterRelyingParty onboards an entity at the simulated Trust Anchor: it must
+// be serving its Entity Configuration.
+func (c Connection) RegisterRelyingParty(ctx context.Context, id string) error {
+	return c.post(ctx, c.OPManagement+"/relying-parties", map[string]string{"id": id}, nil)
+}
+
+// RegisterOperatorsClient tells the operators' providers of a client.
+func (c Connection) RegisterOperatorsClient(ctx context.Context, client opsim.OperatorClient) error {
+	return c.post(ctx, c.OPManagement+"/operators/clients", client, nil)
+}
+
+// AutoLogin lets people log in without pages; none: all who reach the level.
+func (c Connection) AutoLogin(ctx context.Context, people ...string) error {
+	return c.post(ctx, c.OPManagement+"/auto", opsim.Auto{People: people}, nil)
 }
 
 func (c Connection) get(ctx context.Context, url string, out any) error {

@@ -24,26 +24,33 @@ func command(t *testing.T, args ...string) (exit int, out, problems string) {
 // startSim runs "airegw sim anpr" until the test ends and answers its line.
 func startSim(t *testing.T, args ...string) anprcontract.SimLine {
 	t.Helper()
+	var line anprcontract.SimLine
+	untilTheEnd(t, &line, append([]string{"sim", "anpr"}, args...)...)
+	return line
+}
+
+// untilTheEnd runs a command that serves until the test ends, and reads the
+// line it prints first.
+func untilTheEnd(t *testing.T, line any, args ...string) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	r, w := io.Pipe()
 	done := make(chan int, 1)
 	var problems bytes.Buffer
 	go func() {
-		exit := run(ctx, append([]string{"sim", "anpr"}, args...), streams{strings.NewReader(""), w, &problems})
+		exit := run(ctx, args, streams{strings.NewReader(""), w, &problems})
 		_ = w.Close()
 		done <- exit
 	}()
 	t.Cleanup(func() {
 		stop()
 		if exit := <-done; exit != 0 {
-			t.Errorf("sim anpr: exit %d", exit)
+			t.Errorf("%v: exit %d %s", args, exit, problems.String())
 		}
 	})
-	var line anprcontract.SimLine
-	if err := json.NewDecoder(r).Decode(&line); err != nil {
-		t.Fatalf("sim anpr: %v", err)
+	if err := json.NewDecoder(r).Decode(line); err != nil {
+		t.Fatalf("%v: %v", args, err)
 	}
-	return line
 }
 
 func TestTheContractIsJudgedAgainstASimulatorStartedForItOrARunningOne(t *testing.T) {

@@ -15,9 +15,10 @@ import (
 )
 
 type simCmd struct {
-	All  simAllCmd  `cmd:"" help:"The register (ANPR, PDND) and the issuance core, on free loopback ports, until stopped."`
+	All  simAllCmd  `cmd:"" help:"The register (ANPR, PDND), the issuance core and the identity providers, on free loopback ports, until stopped."`
 	Anpr simAnprCmd `cmd:"" help:"The register (ANPR door A and B, PDND) alone, for others' clients, until stopped."`
 	Core simCoreCmd `cmd:"" help:"The issuance core alone, until stopped."`
+	Op   simOpCmd   `cmd:"" help:"The identity providers alone, until stopped: Trust Anchor, CIE provider, operators' providers."`
 	Sign simSignCmd `cmd:"" help:"Ready headers for curl: voucher, Agid-JWT-Signature, Agid-JWT-TrackingEvidence, Digest."`
 }
 
@@ -39,7 +40,7 @@ func (c *simAllCmd) Run(ctx context.Context, std streams) error {
 			return fmt.Errorf("folder of the simulators: %w", err)
 		}
 	}
-	s, err := testharness.StartSims(testharness.SimOptions{Dir: c.Dir, Profile: c.Profile, Seed: c.Seed, Step: c.Step, Log: log})
+	s, err := testharness.StartSims(testharness.SimOptions{Dir: c.Dir, Profile: c.Profile, Seed: c.Seed, Step: c.Step, Log: log, Login: true})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package opsim
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -63,17 +64,11 @@ func (s *Server) Management() http.Handler {
 // Identity is what a gateway must be told to trust this simulator.
 type Identity struct {
 	Addresses
-	AnchorJWKS rawJSON           `json:"anchor_jwks"`
+	AnchorJWKS json.RawMessage   `json:"anchor_jwks"`
 	Issuers    map[string]string `json:"issuers"` // of the operators' providers, by realm
 	Endpoints  Endpoints         `json:"endpoints"`
 	Seed       uint64            `json:"seed"`
 }
-
-// rawJSON is text that is JSON already.
-type rawJSON []byte
-
-// MarshalJSON gives the text as it is.
-func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
 
 // Identity is what a gateway must be told to trust this simulator.
 func (s *Server) Identity() Identity {
