@@ -79,7 +79,6 @@ type Tracking struct {
 	Findings  []Finding      `json:"findings,omitempty"`
 	Outcome   *Outcome       `json:"outcome,omitempty"`
 	Mark      Mark           `json:"mark,omitzero"`
-	Parcel    *Transit       `json:"-"` // of a card that is or was on its way; g.Track fills it
 }
 
 // TrackStep is one change of state.
@@ -100,9 +99,7 @@ func (g *Gateway) Track(ctx context.Context, number, code string) (Tracking, err
 	if err != nil {
 		return Tracking{}, err
 	}
-	t := r.Tracking()
-	t.Parcel = g.Transit(r)
-	return t, nil
+	return r.Tracking(), nil
 }
 
 // Tracking answers the request as the tracker shows it.
@@ -218,6 +215,9 @@ func (d Desk) RecordDocuments(ctx context.Context, number string, docs Documents
 			return invalid(fmt.Sprintf("/evidence/%d", i), "evidence_unknown")
 		}
 	}
+	if err := d.cardProves(ctx, number, docs.Identity); err != nil {
+		return err
+	}
 	return d.fact(ctx, number, EventDocuments, docs, nil)
 }
 
@@ -312,6 +312,9 @@ func (d Desk) GiveAssent(ctx context.Context, number, parent string, given bool,
 		if person != parent {
 			return NewError(Forbidden, "assent_own_only")
 		}
+		if err := d.levelled(policies.ActSecondParentAssent); err != nil {
+			return err
+		}
 		how = "online"
 	} else if how != "counter" && how != "authenticated" {
 		return invalid("/how", "assent_how_unknown")
@@ -334,6 +337,9 @@ func (d Desk) GiveAssent(ctx context.Context, number, parent string, given bool,
 // that the rules refuse is not taken: Invalid with the reason's code, rule and
 // legal reference.
 func (d Desk) ChooseDelivery(ctx context.Context, number string, choice DeliveryChoice) error {
+	if err := d.levelled(policies.ActChangeDelivery); err != nil {
+		return err
+	}
 	if err := shapeOfChoice(choice); err != nil {
 		return err
 	}
@@ -456,6 +462,9 @@ func (d Desk) move(ctx context.Context, number string, t EventType, data any, fr
 func (d Desk) Cancel(ctx context.Context, number, code, detail string) error {
 	if code == "" {
 		code = "withdrawn"
+	}
+	if err := d.levelled(policies.ActOpenRequest); err != nil {
+		return err // whoever may not make a request may not take it back
 	}
 	if !reasonShape.MatchString(code) {
 		return invalid("/code", "reason_missing")
@@ -852,6 +861,9 @@ func (d Desk) Sign(ctx context.Context, number string) error {
 // ChangeDelivery asks the core to send the card elsewhere, until it is shipped.
 // The change holds only once the core grants it.
 func (d Desk) ChangeDelivery(ctx context.Context, number string, choice DeliveryChoice) error {
+	if err := d.levelled(policies.ActChangeDelivery); err != nil {
+		return err
+	}
 	if err := shapeOfChoice(choice); err != nil {
 		return err
 	}
@@ -893,13 +905,13 @@ func (d Desk) HandOver(ctx context.Context, number, to, check string) error {
 		return invalid("/check", "print_check_unknown")
 	}
 	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
-		if r.State != StateAtComune && r.State != StateAtConsulate && r.State != StateUnclaimed {
+		if r.State != StateAtComune && r.State != StateAtConsulate {
 			return Change{}, nil, moved(r)
 		}
 		if (to == "delegate" && r.Delivery.Delegate == nil) || (to == "parent" && len(r.Input.Parents) == 0) {
 			return Change{}, nil, invalid("/to", "handover_to_nobody_named")
 		}
-		return Change{Passage: r.passage(EventDelivered, now)}, []Event{{
+		return Change{}, []Event{{
 			Type: EventDelivered, At: now, Actor: d.scope.actor, Data: payload(handedOverData{To: to, Check: check}),
 		}}, nil
 	})
@@ -983,7 +995,9 @@ func (d Desk) Checklist(r *Request) []NextAct {
 		add("print", live && o.Prints > 0, printable, "not_prepared")
 		add("confirm", live && o.FormsConfirmed, printable && o.Prints > 0, "print_missing")
 		add("sign", live && !o.SignedAt.IsZero(), r.State == StateFormsReady && live && o.FormsConfirmed && o.Asked == "", "forms_not_confirmed")
-		d.parcelActs(r, add)
+		if r.State == StateAtComune || r.State == StateAtConsulate {
+			add("handover", false, true, "")
+		}
 		if r.State == StateRejectedCNSD || (r.State == StateProductionDefect && o != nil && o.Ended) {
 			add("reopen", false, true, "")
 		}

@@ -197,7 +197,6 @@ func factsOf(r *Request, on time.Time) policies.Facts {
 	}
 	f.Changed = r.Input.Changed
 	counterFacts(r, &f)
-	r.weighNonDelivery(&f)
 	return f
 }
 

@@ -129,7 +129,6 @@ type Settings struct {
 	RetryMost    time.Duration // longest wait; default 15 min
 	Realign      time.Duration // how often a misaligned request asks the register again; default 6 h
 	FeedEvery    time.Duration // how often the core's feed is read; default 30 s
-	AbandonAfter time.Duration // without any person's act, before a request nobody came back to ends; default 365 days
 	ParkAfter    int           // failures of one outbox row after which a person looks; default 50
 }
 
@@ -147,7 +146,6 @@ func (s Settings) withDefaults() Settings {
 	set(&s.RetryMost, 15*time.Minute)
 	set(&s.Realign, 6*time.Hour)
 	set(&s.FeedEvery, 30*time.Second)
-	set(&s.AbandonAfter, 365*24*time.Hour)
 	if s.Workers <= 0 {
 		s.Workers = 4
 	}
@@ -157,8 +155,8 @@ func (s Settings) withDefaults() Settings {
 	return s
 }
 
-// Parts are what a Gateway is made of. All are needed but Owners, Alignment and
-// Settings.
+// Parts are what a Gateway is made of. All are needed but Owners, Alignment,
+// Cards and Settings.
 type Parts struct {
 	Store    Store
 	Register Register
@@ -167,6 +165,7 @@ type Parts struct {
 	Owners   *RuleOwners   // nil: rules cannot be changed
 	// Alignment is the consular door of the register; nil without it.
 	Alignment Alignment
+	Cards     CardEvents // nil: reports of theft and loss wait for somebody to be told
 	Clock     Clock
 	Random    io.Reader // for numbers and codes: crypto/rand in production
 	Log       *slog.Logger
@@ -181,14 +180,13 @@ type Gateway struct {
 	rules     *rulebook
 	owners    *RuleOwners
 	alignment Alignment
+	cards     CardEvents
 	clock     Clock
 	random    io.Reader
 	log       *slog.Logger
 	set       Settings
 
-	past pastRecord
-
-	wakeWork, wakeRelay, wakeStatus, wakeFeed, wakeRules, wakeAlign chan struct{}
+	wakeWork, wakeRelay, wakeStatus, wakeFeed, wakeRules, wakeAlign, wakeReports chan struct{}
 
 	mu      sync.Mutex
 	peers   map[string]PeerHealth
@@ -208,10 +206,10 @@ func New(p Parts) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: random source: %w", err)
 	}
 	return &Gateway{
-		store: p.Store, register: p.Register, core: p.Core, rules: newRulebook(p.Rules), owners: p.Owners, alignment: p.Alignment,
+		store: p.Store, register: p.Register, core: p.Core, rules: newRulebook(p.Rules), owners: p.Owners, alignment: p.Alignment, cards: p.Cards,
 		clock: p.Clock, random: p.Random, log: p.Log, set: p.Settings.withDefaults(),
 		wakeWork: make(chan struct{}, 1), wakeRelay: make(chan struct{}, 1),
-		wakeStatus: make(chan struct{}, 1), wakeFeed: make(chan struct{}, 1), wakeRules: make(chan struct{}, 1), wakeAlign: make(chan struct{}, 1),
+		wakeStatus: make(chan struct{}, 1), wakeFeed: make(chan struct{}, 1), wakeRules: make(chan struct{}, 1), wakeAlign: make(chan struct{}, 1), wakeReports: make(chan struct{}, 1),
 		peers: map[string]PeerHealth{},
 		// The jitter of retries need not be secret.
 		backoff: rand.New(rand.NewPCG(be(seed[:8]), be(seed[8:]))), //nolint:gosec // jitter only
@@ -259,7 +257,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		loop("alignment", g.wakeAlign, g.set.Poll, g.AlignOnce)
 	}
 	loop("rules", g.wakeRules, rulesEvery, g.RulesOnce)
-	loop("transit", nil, transitEvery, g.TransitOnce)
+	loop("reports", g.wakeReports, time.Minute, g.TellOnce)
 	loop("housekeeping", nil, time.Minute, g.HouseOnce)
 	wg.Wait()
 	return nil

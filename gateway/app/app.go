@@ -145,7 +145,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		Store: a.Store, Register: register, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment,
 		Clock: o.Clock, Random: o.Random, Log: a.log, Settings: gateway.Settings{
 			Lease: c.Workers.Lease, Poll: c.Workers.Poll, Workers: c.Workers.Count, RecheckAfter: c.Workers.RecheckAfter,
-			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery, AbandonAfter: c.Workers.AbandonAfter,
+			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery,
 		},
 	})
 	if err != nil {
@@ -191,7 +191,7 @@ func (a *App) bind(ctx context.Context, c Config, o Options) error {
 		a.closers = append(a.closers, closeListener(a.events))
 	}
 	a.web, err = web.New(web.Options{
-		Gateway: a.Gateway, Sessions: a.Store.Sessions(), Clients: clients{a.Store}, Clock: o.Clock.Now, Log: a.log,
+		Gateway: a.Gateway, Sessions: a.Store.Sessions(), Book: a.Store, Clients: clients{a.Store}, Clock: o.Clock.Now, Log: a.log,
 		BaseURL: a.url, Environment: c.Environment, Demo: o.Demo, Version: o.Version, Limits: o.Limits, Federation: a.member,
 	})
 	if err != nil {

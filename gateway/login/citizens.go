@@ -109,6 +109,7 @@ type Start struct {
 type Redirect struct {
 	URL       string
 	Reference string
+	State     string    // of the attempt: web names the cookie that binds it by this
 	ExpiresAt time.Time // of the attempt
 }
 

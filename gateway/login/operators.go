@@ -222,7 +222,7 @@ func (o *Operators) begin(ctx context.Context, s OperatorStart, t *trail) (Redir
 	if err := o.flow.begin(ctx, a, t); err != nil {
 		return Redirect{}, a, err
 	}
-	return Redirect{URL: address, Reference: a.Reference, ExpiresAt: a.ExpiresAt}, a, nil
+	return Redirect{URL: address, Reference: a.Reference, State: a.State, ExpiresAt: a.ExpiresAt}, a, nil
 }
 
 // Finish judges the provider's answer, as Citizens.Finish. A provider that

@@ -113,7 +113,7 @@ func (c *Citizens) begin(ctx context.Context, s Start, t *trail) (Redirect, Atte
 	if err := c.flow.begin(ctx, a, t); err != nil {
 		return Redirect{}, a, err
 	}
-	return Redirect{URL: address, Reference: a.Reference, ExpiresAt: a.ExpiresAt}, a, nil
+	return Redirect{URL: address, Reference: a.Reference, State: a.State, ExpiresAt: a.ExpiresAt}, a, nil
 }
 
 // authorization signs the request and makes the address to send the browser to

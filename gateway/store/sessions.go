@@ -80,7 +80,10 @@ func (s *Store) Purge(ctx context.Context) (int, error) {
 	var total int64
 	err := s.write(ctx, func(t *tx) error {
 		total = 0
-		for _, text := range []string{`DELETE FROM sessions WHERE expires_at <= $1`, `DELETE FROM used_jti WHERE expires_at <= $1`} {
+		for _, text := range []string{
+			`DELETE FROM sessions WHERE expires_at <= $1`, `DELETE FROM used_jti WHERE expires_at <= $1`,
+			`DELETE FROM session_list WHERE expires_at <= $1`,
+		} {
 			n, err := t.exec(text, now)
 			if err != nil {
 				return err

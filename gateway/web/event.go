@@ -39,6 +39,9 @@ type caller struct {
 	office gateway.Office
 	id     string // opaque
 	door   *door  // the session's door, nil for a client
+
+	session string // id of the session in the book
+	login   string // reference of the login; empty behind the demo's door
 }
 
 // signedIn says that the caller is somebody.

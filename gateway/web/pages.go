@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 
 	"github.com/gin-gonic/gin"
@@ -19,12 +21,30 @@ import (
 	"airegw/policies"
 )
 
+// stepPage asks for a login at a higher level.
+type stepPage struct {
+	Level   string
+	CIE     string    // address of the login; empty while there is no valid chain
+	RetryAt time.Time // then
+	Back    string
+}
+
 // failPage shows an error as a page.
 func (s *Server) failPage(c *gin.Context, ev *event, f failure) {
 	v := s.view(ev, "page.error", f.status)
 	v.Alert = textOf(ev.lang, f.code, f.args)
 	v.Problems = f.problems
-	err := s.show(c, f.status, "error", v)
+	name := "error"
+	switch f.code {
+	case "level_too_low":
+		level, _ := strconv.Atoi(f.args["level"])
+		page := stepPage{Level: f.args["level"], Back: returnPath(c)}
+		page.CIE, page.RetryAt = s.entry(page.Back, level)
+		name, v.Title, v.Data = "stepup", "page.stepup", page
+	case "sign_in_first":
+		v.SignIn = pathLogin + "?" + url.Values{"next": {returnPath(c)}}.Encode()
+	}
+	err := s.show(c, f.status, name, v)
 	if err != nil {
 		ev.err = err
 		c.Data(http.StatusInternalServerError, "text/plain; charset=utf-8", []byte(messages.Text(ev.lang, "internal", nil)))
@@ -197,27 +217,19 @@ func (s *Server) pageOffices(c *gin.Context, ev *event) error {
 	return s.fragment(c, "new", "offices", v)
 }
 
-// pageLogout is POST /logout.
-func (s *Server) pageLogout(c *gin.Context, _ *event) error {
+// pageLogout is POST /logout. The session ends first; then the provider is told.
+func (s *Server) pageLogout(c *gin.Context, ev *event) error {
 	for _, d := range []*door{s.operators, s.citizens} {
 		err := d.close(c)
 		if err != nil {
 			return unavailable(err)
 		}
 	}
+	if ev.who.kind == Citizen {
+		s.revoke(c, ev, ev.who.login)
+	}
 	c.Redirect(http.StatusSeeOther, "/")
 	return nil
-}
-
-// loginPage is the demo's list.
-type loginPage struct {
-	Operators []DemoOperator
-	Citizens  []DemoCitizen
-}
-
-// pageLogin is GET /login, in the demo only.
-func (s *Server) pageLogin(c *gin.Context, ev *event) error {
-	return s.show(c, http.StatusOK, "login", s.view(ev, "page.login", loginPage{s.opt.Demo.Operators, s.opt.Demo.Citizens}))
 }
 
 // pageEnter is POST /login, in the demo only: become one of the listed people.
@@ -242,7 +254,7 @@ func (s *Server) pageEnter(c *gin.Context, ev *event) error {
 	}
 	for _, p := range s.opt.Demo.Citizens {
 		if p.ID == f.Get("citizen") {
-			err := s.becomeCitizen(c, ev.start, p)
+			err := s.becomeCitizen(c, ev.start, p.FiscalCode, p.Level, map[string]string{"id": p.ID, "name": p.Name})
 			if err != nil {
 				return err
 			}
@@ -373,6 +385,10 @@ func (s *Server) pageNewOwn(c *gin.Context, ev *event) error {
 	v.Form.Set("/contacts/language", ev.lang)
 	if own, ok := ev.who.scope.Person(); ok {
 		v.Form.Set("/applicant/fiscal_code", own)
+	}
+	err := s.fillReport(c, ev, v)
+	if err != nil {
+		return err
 	}
 	return s.show(c, http.StatusOK, "new", v)
 }

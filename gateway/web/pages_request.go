@@ -4,12 +4,14 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
 	"airegw/gateway"
 	"airegw/gateway/messages"
+	"airegw/policies"
 )
 
 // requestPage is everything the page of one request shows.
@@ -27,6 +29,10 @@ type requestPage struct {
 	Parents                                           []parentView
 	Options                                           []choice
 	Tracking                                          trackingAnswer
+	Reports                                           []gateway.CardReport // of the applicant's card, at a desk
+
+	CanAssent bool      // a parent's word may still be given or taken back
+	Step      *stepPage // the login it needs first, when this one is too low
 
 	Station string // where the operator sits
 	Ref     string // beginning of the references a station would give; filled in simulation only
@@ -103,6 +109,17 @@ func (s *Server) showRequest(c *gin.Context, ev *event, status int, n string, se
 	} else {
 		for _, k := range []string{"IT_ADDRESS", "COMUNE_PICKUP", "FOREIGN_RESIDENCE", "CONSULATE"} {
 			page.Options = append(page.Options, choice{Value: k, Label: messages.Text(ev.lang, "delivery."+k, nil), Chosen: k == string(r.Delivery.Option)})
+		}
+	}
+	page.CanAssent = page.Order == nil || page.Order.Dead
+	if need := s.opt.Gateway.LevelFor(policies.ActSecondParentAssent); ev.who.kind == Citizen && ev.who.scope.Actor().Level < need {
+		page.Step = &stepPage{Level: strconv.Itoa(need)}
+		page.Step.CIE, page.Step.RetryAt = s.entry(page.Path, need)
+	}
+	if ev.who.kind&Desk != 0 {
+		page.Reports, err = d.CardReportsOf(c.Request.Context(), r)
+		if err != nil {
+			return err
 		}
 	}
 	page.Station = ev.who.scope.Actor().Station

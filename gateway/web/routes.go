@@ -189,15 +189,13 @@ func (s *Server) routes() []served {
 		{Route{get, "/rules/:hash", page, RuleOwner, false}, s.pageRuleSet},
 		{Route{post, "/rules/:hash/approve", page, RuleOwner, false}, s.pageApproveRules},
 	}
+	all = append(all, s.loginRoutes()...)
+	all = append(all, s.citizenRoutes()...)
 	if m := s.opt.Federation; m != nil {
 		all = append(all, s.federationRoutes(entityPath(m.Entity.ID()), s.opt.Directory != nil)...)
 	}
 	if s.opt.Demo != nil {
-		all = append(
-			all,
-			served{Route{get, "/login", page, Everybody, true}, s.pageLogin},
-			served{Route{post, "/login", page, Everybody, true}, s.pageEnter},
-		)
+		all = append(all, served{Route{post, pathLogin, page, Everybody, true}, s.pageEnter})
 	}
 	return all
 }

@@ -20,6 +20,7 @@ import (
 // cookie that carries its name, so that neither can be mistaken for the other.
 type door struct {
 	sm    *scs.SessionManager
+	book  SessionBook
 	idle  time.Duration
 	which string // stored in the session and compared on every load
 }
@@ -53,7 +54,7 @@ func blankManager(name string) *scs.SessionManager {
 	return made.(*scs.SessionManager)
 }
 
-func newDoor(store scs.CtxStore, name string, secure bool, life, idle time.Duration) *door {
+func newDoor(store scs.CtxStore, book SessionBook, name string, secure bool, life, idle time.Duration) *door {
 	blank := *blankManager(name)
 	sm := &blank
 	sm.Store = store
@@ -69,7 +70,21 @@ func newDoor(store scs.CtxStore, name string, secure bool, life, idle time.Durat
 	sm.Cookie.SameSite = http.SameSiteLaxMode
 	sm.Cookie.Path = "/"
 	sm.Cookie.Persist = false
-	return &door{sm: sm, idle: idle, which: name}
+	return &door{sm: sm, book: book, idle: idle, which: name}
+}
+
+// SessionBook keeps who has which session open; the store does. A session that
+// is not open in the book is worth nothing. What it writes is durable on return.
+type SessionBook interface {
+	// NoteSession notes a session that begins; the one it follows ends.
+	NoteSession(ctx context.Context, n gateway.SessionNote, follows string) error
+	// KeepSession moves the end of an open session.
+	KeepSession(ctx context.Context, id string, expires time.Time) error
+	SessionOpen(ctx context.Context, id string) (bool, error)
+	// SessionsOf answers an owner's open sessions, newest first.
+	SessionsOf(ctx context.Context, owner string) ([]gateway.SessionNote, error)
+	// EndSession ends a session of an owner; NotFound when it is not theirs.
+	EndSession(ctx context.Context, owner, id string) error
 }
 
 // load answers the call's context with its session data; ok is false when there
@@ -86,9 +101,20 @@ func (d *door) load(c *gin.Context, now time.Time) (ctx context.Context, ok bool
 	if d.sm.GetString(ctx, "door") != d.which && !broken.Mutant("web.session-door") {
 		return nil, false, nil
 	}
+	id := d.sm.GetString(ctx, "session")
+	open, err := d.book.SessionOpen(ctx, id)
+	if err != nil {
+		return nil, false, fmt.Errorf("look session up: %w", err)
+	}
+	if !open && !broken.Mutant("web.session-ended") {
+		return nil, false, nil // ended from another browser
+	}
 	if seen := d.sm.GetInt64(ctx, "seen"); now.Unix()-seen >= int64(touchEvery.Seconds()) {
 		d.sm.Put(ctx, "seen", now.Unix())
 		_, _, err = d.sm.Commit(ctx)
+		if err == nil {
+			err = d.book.KeepSession(ctx, id, now.Add(d.idle))
+		}
 		if err != nil {
 			return nil, false, fmt.Errorf("touch session: %w", err)
 		}
@@ -96,7 +122,14 @@ func (d *door) load(c *gin.Context, now time.Time) (ctx context.Context, ok bool
 	return ctx, true, nil
 }
 
-// open starts a session with a new token; one that was there ends.
+// owner names whose sessions those of an opaque id are.
+func (d *door) owner(id string) string { return d.which + " " + id }
+
+// longestBrowser is how much is kept of what a browser calls itself.
+const longestBrowser = 200
+
+// open starts a session with a new token; one that was there ends. values has
+// the caller's opaque id, and the login's reference where there was one.
 func (d *door) open(c *gin.Context, now time.Time, values map[string]string) error {
 	old, err := c.Cookie(d.sm.Cookie.Name)
 	if err != nil {
@@ -106,6 +139,7 @@ func (d *door) open(c *gin.Context, now time.Time, values map[string]string) err
 	if err != nil {
 		return fmt.Errorf("load session: %w", err)
 	}
+	follows := d.sm.GetString(ctx, "session")
 	if !broken.Mutant("web.renew") {
 		err = d.sm.RenewToken(ctx)
 	}
@@ -118,8 +152,19 @@ func (d *door) open(c *gin.Context, now time.Time, values map[string]string) err
 	}
 	d.sm.Put(ctx, "door", d.which)
 	d.sm.Put(ctx, "seen", now.Unix())
+	id := reference()
+	d.sm.Put(ctx, "session", id)
 	for k, v := range values {
 		d.sm.Put(ctx, k, v)
+	}
+	browser := c.GetHeader("User-Agent")
+	browser = strings.ToValidUTF8(browser[:min(len(browser), longestBrowser)], "")
+	err = d.book.NoteSession(ctx, gateway.SessionNote{
+		ID: id, Owner: d.owner(values["id"]), StartedAt: now, ExpiresAt: now.Add(d.idle), Level: len(values["level"]),
+		Browser: browser, Login: values["login"],
+	}, follows)
+	if err != nil {
+		return fmt.Errorf("note session: %w", err)
 	}
 	token, expiry, err := d.sm.Commit(ctx)
 	if err != nil {
@@ -139,11 +184,16 @@ func (d *door) close(c *gin.Context) error {
 	if err != nil {
 		return fmt.Errorf("load session: %w", err)
 	}
+	id, owner := d.sm.GetString(ctx, "session"), d.owner(d.sm.GetString(ctx, "id"))
 	err = d.sm.Destroy(ctx)
 	if err != nil {
 		return fmt.Errorf("destroy session: %w", err)
 	}
 	d.sm.WriteSessionCookie(ctx, c.Writer, "", time.Time{})
+	err = d.book.EndSession(ctx, owner, id)
+	if err != nil && gateway.KindOf(err) != gateway.NotFound {
+		return fmt.Errorf("end session: %w", err)
+	}
 	return nil
 }
 
@@ -181,7 +231,7 @@ func (s *Server) identify(c *gin.Context, ev *event) error {
 		}
 		ev.who = caller{
 			kind: kind, scope: gateway.OperatorScope(actor), name: sm.GetString(ctx, "name"),
-			office: actor.Office, id: actor.ID, door: s.operators,
+			office: actor.Office, id: actor.ID, door: s.operators, session: sm.GetString(ctx, "session"),
 		}
 		return nil
 	}
@@ -193,7 +243,7 @@ func (s *Server) identify(c *gin.Context, ev *event) error {
 		id := sm.GetString(ctx, "id")
 		ev.who = caller{
 			kind: Citizen, scope: gateway.CitizenScope(sm.GetString(ctx, "fiscal_code"), id, level),
-			name: sm.GetString(ctx, "name"), id: id, door: s.citizens,
+			name: sm.GetString(ctx, "name"), id: id, door: s.citizens, session: sm.GetString(ctx, "session"), login: sm.GetString(ctx, "login"),
 		}
 	}
 	return nil
@@ -224,15 +274,16 @@ func (s *Server) becomeOperator(c *gin.Context, now time.Time, o DemoOperator) e
 	return nil
 }
 
-// becomeCitizen opens a citizen's session and ends an operator's.
-func (s *Server) becomeCitizen(c *gin.Context, now time.Time, p DemoCitizen) error {
+// becomeCitizen opens a citizen's session and ends an operator's. values has the
+// opaque id, the name and the login's reference.
+func (s *Server) becomeCitizen(c *gin.Context, now time.Time, fiscalCode string, level int, values map[string]string) error {
 	err := s.operators.close(c)
 	if err != nil {
 		return unavailable(err)
 	}
-	err = s.citizens.open(c, now, map[string]string{
-		"id": p.ID, "name": p.Name, "fiscal_code": p.FiscalCode, "level": strings.Repeat("*", max(1, min(3, p.Level))),
-	})
+	values["fiscal_code"] = fiscalCode
+	values["level"] = strings.Repeat("*", max(1, min(3, level)))
+	err = s.citizens.open(c, now, values)
 	if err != nil {
 		return unavailable(err)
 	}

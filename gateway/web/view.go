@@ -63,6 +63,12 @@ func loadPages(assets *assetSet) (*pageSet, error) {
 				Path    string // of the request, for the pages "why?"
 			}{v, options, fmt.Sprint(chosen), path}
 		},
+		"closed": func(v *view, retry time.Time) any {
+			return struct {
+				V       *view
+				RetryAt time.Time
+			}{v, retry}
+		},
 		"changed": func(v *view, c changeView) any {
 			return struct {
 				V *view
@@ -133,6 +139,7 @@ type view struct {
 	Version       string
 	Who           person
 	Home          string            // the caller's own start page
+	SignIn        string            // where to log in, on the page that asks for it
 	Repost        map[string]string // what the language switch must send again, for an answer to a form
 	Alert         string            // an error above the page's forms, already worded
 	Done          string            // code of what was just done

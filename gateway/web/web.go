@@ -31,6 +31,7 @@ import (
 	"airegw/gateway"
 	broken "airegw/gateway/fault"
 	"airegw/gateway/federation"
+	"airegw/gateway/login"
 )
 
 // Client is a machine that speaks for one office, with the public keys its
@@ -83,11 +84,12 @@ type Limits struct {
 	LoginPerMinute  float64 // default 60
 }
 
-// Options are what a Server is made of. Gateway, Sessions, Clients, Clock, Log
-// and BaseURL are needed.
+// Options are what a Server is made of. Gateway, Sessions, Book, Clients, Clock,
+// Log and BaseURL are needed.
 type Options struct {
 	Gateway     *gateway.Gateway
 	Sessions    scs.CtxStore
+	Book        SessionBook
 	Clients     Clients
 	Clock       func() time.Time
 	Log         *slog.Logger
@@ -99,6 +101,10 @@ type Options struct {
 	// Federation is our membership in the CIE federation; nil: none, and its
 	// routes do not exist. Its identifier must lie at BaseURL.
 	Federation *federation.Member
+	// Citizens logs citizens in by "Entra con CIE", Operators operators at their
+	// own administration's provider; nil: not here.
+	Citizens  *login.Citizens
+	Operators *login.Operators
 	// Directory makes us an aggregator: our configuration becomes its, and fetch
 	// and list exist. Nil in a gateway that is the relying party of one body.
 	Directory *federation.Directory
@@ -122,7 +128,7 @@ type Server struct {
 // New builds a Server. It fails when a part is missing or BaseURL is not an
 // absolute http(s) URL; plain http is accepted only for loopback.
 func New(opt Options) (*Server, error) {
-	if opt.Gateway == nil || opt.Sessions == nil || opt.Clients == nil || opt.Clock == nil || opt.Log == nil {
+	if opt.Gateway == nil || opt.Sessions == nil || opt.Book == nil || opt.Clients == nil || opt.Clock == nil || opt.Log == nil {
 		return nil, errors.New("web: a part is missing")
 	}
 	u, err := url.Parse(opt.BaseURL)
@@ -155,8 +161,8 @@ func New(opt Options) (*Server, error) {
 		return nil, err
 	}
 	sessions := ownTime{opt.Sessions, opt.Clock}
-	s.operators = newDoor(sessions, "airegw_operator", s.secure, 8*time.Hour, 30*time.Minute)
-	s.citizens = newDoor(sessions, "airegw_citizen", s.secure, time.Hour, 20*time.Minute)
+	s.operators = newDoor(sessions, opt.Book, "airegw_operator", s.secure, login.OwnTime, login.IdleTime)
+	s.citizens = newDoor(sessions, opt.Book, "airegw_citizen", s.secure, time.Hour, 20*time.Minute)
 	s.bearer = newBearerCache()
 	s.limits = newLimiters(opt.Limits)
 

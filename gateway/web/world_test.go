@@ -121,7 +121,7 @@ func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 	srv := httptest.NewUnstartedServer(nil)
 	w.url = "http://" + srv.Listener.Addr().String()
 	opt := web.Options{
-		Gateway: w.g, Sessions: w.store.Sessions(), Clients: clients{w.store}, Clock: w.Now, Log: log,
+		Gateway: w.g, Sessions: w.store.Sessions(), Book: w.store, Clients: clients{w.store}, Clock: w.Now, Log: log,
 		BaseURL: w.url, Environment: "simulation", Version: "test", Demo: demoDoor(), Limits: web.Limits{LoginPerMinute: 1000},
 	}
 	for _, c := range change {

@@ -33,7 +33,6 @@ const (
 	stateHeld         = "held_at_post"
 	stateAtOffice     = "at_office"
 	stateReturned     = "returned"
-	stateLost         = "lost"
 	stateDelivered    = "delivered"
 	stateCancelled    = "cancelled"
 )
@@ -105,7 +104,7 @@ type heldEvent struct {
 
 // live: a card of this order is or will be in the world.
 func (o *order) live() bool {
-	return o.receipt != nil && !o.ended && o.state != stateRejected && o.state != stateCancelled && o.state != stateLost
+	return o.receipt != nil && !o.ended && o.state != stateRejected && o.state != stateCancelled
 }
 
 // record is a line of the ledger. One of the members is there.
@@ -402,7 +401,7 @@ func (s *Sim) applyEvent(o *order, r *eventRecord, until time.Time) *heldEvent {
 		o.state = stateShipped
 		o.shipments++
 	default:
-		o.state = after(r.Type)
+		o.state = r.Type
 	}
 	if r.Held {
 		s.held = append(s.held, e)

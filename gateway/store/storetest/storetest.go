@@ -94,14 +94,13 @@ func Run(t *testing.T, e Engine) {
 		{"a write with a failing statement leaves nothing", allOrNothing},
 		{"a cancelled caller's write does not begin", cancelledCaller},
 		{"rule sets are kept with two people's approvals", ruleSetsKept},
+		{"a report of a stolen or lost card is kept once", cardReports},
 		{"new rules send decided requests to be decided again, once", rulesDecideAgain},
 		{"corrections are opened, moved and closed with the change of their request", correctionsKept},
 		{"a step remembers who asked for it", workRemembersWhoAsked},
 		{"an attempt to log in is handed out once", attemptsSpent},
 		{"a login is whole, its tokens wait to be revoked", loginsComplete},
 		{"a card is issued, activated, revoked, in this order", cardsMove},
-		{"rates are kept as they were entered, the newest first", ratesKept},
-		{"passages are counted with the change they belong to", passagesCounted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
