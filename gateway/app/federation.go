@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"airegw/gateway/federation"
@@ -80,6 +81,10 @@ func (c *Config) FederationSettings() *federation.Settings {
 	}
 	s := *c.Federation
 	s.Keys, s.AnchorKeys, s.CAFile = c.file(s.Keys), c.file(s.AnchorKeys), c.file(s.CAFile)
+	s.FormerKeys = slices.Clone(s.FormerKeys)
+	for i, folder := range s.FormerKeys {
+		s.FormerKeys[i] = c.file(folder)
+	}
 	return &s
 }
 
@@ -87,6 +92,8 @@ func (c *Config) FederationSettings() *federation.Settings {
 // about; the files are named by their folder's.
 func fieldOf(e *federation.Error) string {
 	switch {
+	case e.Field == "former_keys":
+		return e.Field
 	case e.Code == federation.CodeKeyFile, e.Field == "federation", e.Field == "core_sign", e.Field == "core_encrypt":
 		return "keys"
 	case e.Code == federation.CodeKeys && e.Field == "anchor":

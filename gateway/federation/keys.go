@@ -81,3 +81,42 @@ func LoadKeys(dir string) (Keys, error) {
 	}
 	return k, nil
 }
+
+// formerKeys are what is left of keys before.
+type formerKeys struct {
+	federation, coreSign []jose.PublicKey
+	coreEncrypt          []jose.Key
+}
+
+// loadFormer reads folders of keys before: whichever of the three files each
+// has, at least one. A key that is still the current one is left out.
+func loadFormer(folders []string, current Keys) (formerKeys, error) {
+	var out formerKeys
+	for _, dir := range folders {
+		var k Keys
+		found := false
+		for _, f := range k.files(DefaultSuite) {
+			if _, err := os.Lstat(filepath.Join(dir, f.name)); os.IsNotExist(err) {
+				continue
+			}
+			key, err := jose.LoadKey(filepath.Join(dir, f.name), f.alg)
+			if err != nil {
+				return formerKeys{}, &Error{Code: CodeKeyFile, Field: "former_keys", Reason: f.name, Err: err}
+			}
+			*f.key, found = key, true
+		}
+		if !found {
+			return formerKeys{}, refuse(CodeKeyFile, "former_keys", "no key file in a folder")
+		}
+		if !k.Federation.IsZero() && k.Federation.KID() != current.Federation.KID() {
+			out.federation = append(out.federation, k.Federation.Public())
+		}
+		if !k.CoreSign.IsZero() && k.CoreSign.KID() != current.CoreSign.KID() {
+			out.coreSign = append(out.coreSign, k.CoreSign.Public())
+		}
+		if !k.CoreEncrypt.IsZero() && k.CoreEncrypt.KID() != current.CoreEncrypt.KID() {
+			out.coreEncrypt = append(out.coreEncrypt, k.CoreEncrypt)
+		}
+	}
+	return out, nil
+}

@@ -13,18 +13,22 @@ import (
 // Settings is the configuration of our membership, a section of the gateway's
 // file. Zero values of what is not marked needed work.
 type Settings struct {
-	ID             string        `yaml:"id"`              // entity id and client_id, byte for byte as registered; needed
-	AuthorityHints []string      `yaml:"authority_hints"` // superiors; empty: the anchor
-	Organization   string        `yaml:"organization"`    // needed
-	ClientName     string        `yaml:"client_name"`     // empty: organization
-	HomepageURI    string        `yaml:"homepage_uri"`    // needed
-	PolicyURI      string        `yaml:"policy_uri"`      // needed
-	LogoURI        string        `yaml:"logo_uri"`
-	Contacts       []string      `yaml:"contacts"`      // needed
-	RedirectURIs   []string      `yaml:"redirect_uris"` // needed
-	Refresh        bool          `yaml:"refresh"`       // register the refresh_token grant too
-	Keys           string        `yaml:"keys"`          // folder of the three key files; needed
-	Lifetime       time.Duration `yaml:"lifetime"`      // of our configuration; 0 = one hour
+	ID             string   `yaml:"id"`              // entity id and client_id, byte for byte as registered; needed
+	AuthorityHints []string `yaml:"authority_hints"` // superiors; empty: the anchor
+	Organization   string   `yaml:"organization"`    // needed
+	ClientName     string   `yaml:"client_name"`     // empty: organization
+	HomepageURI    string   `yaml:"homepage_uri"`    // needed
+	PolicyURI      string   `yaml:"policy_uri"`      // needed
+	LogoURI        string   `yaml:"logo_uri"`
+	Contacts       []string `yaml:"contacts"`      // needed
+	RedirectURIs   []string `yaml:"redirect_uris"` // needed
+	Refresh        bool     `yaml:"refresh"`       // register the refresh_token grant too
+	Keys           string   `yaml:"keys"`          // folder of the three key files; needed
+	// FormerKeys are folders of keys before, any of the three files each. A rolled
+	// key is still published, and what is encrypted to it still opened, until every
+	// chain that holds it has ended; then the folder leaves this list.
+	FormerKeys []string      `yaml:"former_keys"`
+	Lifetime   time.Duration `yaml:"lifetime"` // of our configuration; 0 = one hour
 
 	Anchor     string `yaml:"anchor"`      // Trust Anchor's entity id; needed
 	AnchorKeys string `yaml:"anchor_keys"` // JWKS file of its pinned federation keys; needed
@@ -36,6 +40,11 @@ type Settings struct {
 	Budget      time.Duration `yaml:"budget"` // of one resolution; 0 = 30 s
 	Proxy       string        `yaml:"proxy"`
 	CAFile      string        `yaml:"ca_file"` // instead of the system's authorities
+	// PrivateAddresses allows federation and provider to lie in private networks,
+	// for a trial inside one. Addresses come out of others' documents: without it
+	// none may lead inward, and none written out as a number ever does. A federation on
+	// loopback needs no permission.
+	PrivateAddresses bool `yaml:"private_addresses"`
 }
 
 // Options are what a Member gets beside its settings. Clock and Rand are
@@ -52,6 +61,8 @@ type Member struct {
 	Entity   *Entity
 	Resolver *Resolver
 	Chain    *Keeper // of the provider
+	// Protocol calls the provider's protocol endpoints, for login.
+	Protocol *outbound.Client
 
 	settings Settings
 	options  Options
@@ -90,10 +101,15 @@ func Open(s Settings, o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	former, err := loadFormer(s.FormerKeys, keys)
+	if err != nil {
+		return nil, err
+	}
 	entity, err := NewEntity(EntityConfig{
 		ID: s.ID, AuthorityHints: s.AuthorityHints, Organization: s.Organization, ClientName: s.ClientName,
 		HomepageURI: s.HomepageURI, PolicyURI: s.PolicyURI, LogoURI: s.LogoURI, Contacts: s.Contacts,
 		RedirectURIs: s.RedirectURIs, Refresh: s.Refresh, Keys: keys, Lifetime: s.Lifetime,
+		FormerKeys: former.federation, FormerCoreSign: former.coreSign, FormerCoreEncrypt: former.coreEncrypt,
 	})
 	if err != nil {
 		return nil, err
@@ -105,28 +121,39 @@ func Open(s Settings, o Options) (*Member, error) {
 	if s.Budget == 0 {
 		s.Budget = DefaultBudget
 	}
-	client, err := outbound.New(outbound.Config{
+	config := outbound.Config{
 		Peer: "federation", Deadline: s.Budget, PerTry: min(12*time.Second, s.Budget), MaxBody: MaxStatement, Tries: 2,
-		BackoffMin: 200 * time.Millisecond, BackoffMax: time.Second,
+		BackoffMin: 200 * time.Millisecond, BackoffMax: time.Second, PublicOnly: !s.PrivateAddresses && !isLoopback(s.Anchor),
 		Proxy: s.Proxy, TLS: tls, Clock: o.Clock, Rand: o.Rand, Logger: o.Logger,
-	})
+	}
+	client, err := outbound.New(config)
 	if err != nil {
 		return nil, &Error{Code: CodeConfig, Field: "proxy", Err: err}
 	}
-	m := &Member{Entity: entity, settings: s, options: o, client: client}
-	if m.Resolver, err = NewResolver(ResolverConfig{Anchor: Anchor{ID: s.Anchor, Keys: pinned}, Client: client, Clock: o.Clock, Skew: clockSkew, Budget: s.Budget}); err != nil {
+	// A person waits for these calls.
+	config.Peer, config.Deadline, config.PerTry = "cie", 15*time.Second, 8*time.Second
+	protocol, err := outbound.New(config)
+	if err != nil {
 		client.Close()
+		return nil, &Error{Code: CodeConfig, Field: "proxy", Err: err}
+	}
+	m := &Member{Entity: entity, Protocol: protocol, settings: s, options: o, client: client}
+	if m.Resolver, err = NewResolver(ResolverConfig{Anchor: Anchor{ID: s.Anchor, Keys: pinned}, Client: client, Clock: o.Clock, Skew: clockSkew, Budget: s.Budget}); err != nil {
+		m.Close()
 		return nil, err
 	}
 	if m.Chain, err = NewKeeper(KeeperConfig{Resolve: m.resolveProvider, Clock: o.Clock, Rand: o.Rand, Logger: o.Logger}); err != nil {
-		client.Close()
+		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
 // Close drops idle connections.
-func (m *Member) Close() { m.client.Close() }
+func (m *Member) Close() {
+	m.client.Close()
+	m.Protocol.Close()
+}
 
 func (m *Member) resolveProvider(ctx context.Context) (*Chain, error) {
 	c, err := m.Resolver.Resolve(ctx, m.settings.Provider, Want{

@@ -204,11 +204,8 @@ func checkAddress(address string, loopback bool) error {
 	if u.Scheme != "https" && (u.Scheme != "http" || !local) {
 		return refuse(CodeAddress, "", "neither https nor loopback")
 	}
-	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !local {
-		ip = ip.Unmap()
-		if !ip.IsGlobalUnicast() || ip.IsPrivate() {
-			return refuse(CodeAddress, "", "a private address")
-		}
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !local && !outbound.Public(ip) {
+		return refuse(CodeAddress, "", "a private address")
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ var now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 // keys of every algorithm, made once: RSA generation is slow.
 var keys = sync.OnceValue(func() map[jose.Algorithm]jose.Key {
 	out := map[jose.Algorithm]jose.Key{}
-	for _, a := range []jose.Algorithm{jose.ES256, jose.ES512, jose.RS256, jose.RSAOAEP256} {
+	for _, a := range []jose.Algorithm{jose.ES256, jose.ES512, jose.RS256, jose.RSAOAEP256, jose.ECDHES, jose.ECDHESA128KW, jose.ECDHESA256KW} {
 		k, err := jose.GenerateKey(a)
 		if err != nil {
 			panic(err)
@@ -394,7 +394,7 @@ func TestADetachedSignatureBindsTheContent(t *testing.T) {
 
 func TestEncryptionRoundTripsAndIsReadByAnotherLibrary(t *testing.T) {
 	t.Parallel()
-	for _, alg := range []jose.Algorithm{jose.RSAOAEP, jose.RSAOAEP256} {
+	for _, alg := range []jose.Algorithm{jose.RSAOAEP, jose.RSAOAEP256, jose.ECDHES, jose.ECDHESA128KW, jose.ECDHESA256KW} {
 		for _, enc := range []jose.ContentEncryption{jose.A128CBCHS256, jose.A256CBCHS512, jose.A256GCM} {
 			k := keys()[alg]
 			tok, err := jose.Encrypt(k.Public(), alg, enc, "JWT", []byte("secret"))
@@ -412,6 +412,43 @@ func TestEncryptionRoundTripsAndIsReadByAnotherLibrary(t *testing.T) {
 			if out, err := other.Decrypt(k.Signer()); err != nil || string(out) != "secret" {
 				t.Errorf("go-jose: %v", err)
 			}
+		}
+	}
+}
+
+func TestAnEphemeralKeyOffTheCurveIsRefused(t *testing.T) {
+	t.Parallel()
+	k := keys()[jose.ECDHES]
+	tok, err := jose.Encrypt(k.Public(), jose.ECDHES, jose.A256CBCHS512, "", []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(tok, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(parts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var header map[string]any
+	if err := json.Unmarshal(raw, &header); err != nil {
+		t.Fatal(err)
+	}
+	epk := header["epk"].(map[string]any)
+	for what, change := range map[string]map[string]any{
+		"another point": {"kty": "EC", "crv": "P-256", "x": epk["y"], "y": epk["x"]},
+		"another curve": {"kty": "EC", "crv": "P-521", "x": epk["x"], "y": epk["y"]},
+		"no curve":      {"kty": "EC", "x": epk["x"], "y": epk["y"]},
+		"zero":          {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},
+		"an RSA key":    {"kty": "RSA", "n": epk["x"], "e": "AQAB"},
+	} {
+		header["epk"] = change
+		raw, err := json.Marshal(header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts[0] = base64.RawURLEncoding.EncodeToString(raw)
+		_, err = jose.Decrypt(strings.Join(parts, "."), []jose.Key{k}, []jose.Algorithm{jose.ECDHES}, []jose.ContentEncryption{jose.A256CBCHS512})
+		if code(err) != jose.CodeDecrypt {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }

@@ -39,6 +39,11 @@ const (
 const (
 	RSAOAEP    Algorithm = "RSA-OAEP"
 	RSAOAEP256 Algorithm = "RSA-OAEP-256"
+	// The agreement ones take an EC key, P-256 or P-521 (entra-con-cie §7 lists
+	// them as recommended for CIE).
+	ECDHES       Algorithm = "ECDH-ES"
+	ECDHESA128KW Algorithm = "ECDH-ES+A128KW"
+	ECDHESA256KW Algorithm = "ECDH-ES+A256KW"
 )
 
 // Use says what a key is for (RFC 7517 §4.2).
@@ -54,7 +59,7 @@ func (a Algorithm) use() (Use, bool) {
 	switch a {
 	case RS256, RS512, PS256, PS512, ES256, ES512:
 		return UseSignature, true
-	case RSAOAEP, RSAOAEP256:
+	case RSAOAEP, RSAOAEP256, ECDHES, ECDHESA128KW, ECDHESA256KW:
 		return UseEncryption, true
 	}
 	return "", false
@@ -72,6 +77,9 @@ func (a Algorithm) fits(pub crypto.PublicKey) bool {
 	case ES512:
 		k, ok := pub.(*ecdsa.PublicKey)
 		return ok && k.Curve == elliptic.P521()
+	case ECDHES, ECDHESA128KW, ECDHESA256KW:
+		k, ok := pub.(*ecdsa.PublicKey)
+		return ok && (k.Curve == elliptic.P256() || k.Curve == elliptic.P521())
 	}
 	return false
 }
@@ -151,17 +159,17 @@ func NewKey(alg Algorithm, signer crypto.Signer) (Key, error) {
 	return Key{alg: alg, kid: kid, signer: signer}, nil
 }
 
-// GenerateKey makes a new key: P-256 for ES256, P-521 for ES512, RSA of 2048
-// bits for the others (3072 and more cost the gateway a signature each; the
-// profiles in use ask for 2048). It always draws on the operating system's
-// generator: seeded keys would be a door.
+// GenerateKey makes a new key: P-256 for ES256 and the agreement algorithms,
+// P-521 for ES512, RSA of 2048 bits for the others (3072 and more cost the
+// gateway a signature each; the profiles in use ask for 2048). It always draws on
+// the operating system's generator: seeded keys would be a door.
 func GenerateKey(alg Algorithm) (Key, error) {
 	var (
 		signer crypto.Signer
 		err    error
 	)
 	switch alg {
-	case ES256:
+	case ES256, ECDHES, ECDHESA128KW, ECDHESA256KW:
 		signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case ES512:
 		signer, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)

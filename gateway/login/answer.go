@@ -63,7 +63,7 @@ func (c *Citizens) finish(ctx context.Context, a Attempt, params url.Values, t *
 	now := c.cfg.Clock()
 	algs := []jose.Algorithm{suite.Sign}
 	keyAlgs := algs
-	if fault.Mutant("login.id_token_alg") {
+	if fault.Mutant("login.id-token-alg") {
 		keyAlgs = federation.Algorithms
 	}
 	id, err := verifyIDToken(ctx, tokens.ID, idTokenWant{
@@ -95,13 +95,13 @@ func (c *Citizens) finish(ctx context.Context, a Attempt, params url.Values, t *
 		FiscalCode: p.FiscalCode, GivenName: p.GivenName, FamilyName: p.FamilyName, BirthDate: p.BirthDate,
 		Level: level, At: now.UTC(), ReturnTo: a.Secrets.ReturnTo, Lang: a.Secrets.Lang, StepUp: a.Secrets.Person != "",
 	}
-	if a.Secrets.Person != "" && a.Secrets.Person != who.ID && !fault.Mutant("login.step_up_person") {
+	if a.Secrets.Person != "" && a.Secrets.Person != who.ID && !fault.Mutant("login.step-up-person") {
 		return Identity{}, refuse(CodeOtherPerson, "sub", nil)
 	}
 	end := trail{now: c.cfg.Clock, records: slices.Clone(t.records)}
 	end.add(RecordOutcome, outcome{Who: who.ID, Level: level})
 	once := []string{provider.Issuer + "\n" + id.ID}
-	if fault.Mutant("login.id_token_jti") {
+	if fault.Mutant("login.id-token-jti") {
 		once = nil
 	}
 	return who, c.flow.complete(ctx, Completed{
@@ -258,18 +258,18 @@ func (c *Citizens) accessToken(raw string, p *federation.Provider, subject strin
 		Algs: federation.Algorithms, Typ: []string{jose.TypeAccessToken}, Now: now, Skew: c.cfg.Skew,
 		Issuer: p.Issuer, NoAudience: true,
 	}
-	if fault.Mutant("login.access_token_typ") {
+	if fault.Mutant("login.access-token-typ") {
 		want.Typ = []string{jose.TypeAccessToken, jose.TypeJWT, ""}
 	}
-	if fault.Mutant("login.access_token_issuer") {
+	if fault.Mutant("login.access-token-issuer") {
 		want.Issuer, want.AnyIssuer = "", true
 	}
-	if fault.Mutant("login.access_token_expiry") {
+	if fault.Mutant("login.access-token-expiry") {
 		want.Now = want.Now.Add(-time.Hour)
 		want.Skew += time.Hour
 	}
 	v, err := jose.Verify(raw, p.Keys, want, &claims)
-	if fault.Mutant("login.access_token_signature") && joseCode(err) == jose.CodeSignature {
+	if fault.Mutant("login.access-token-signature") && joseCode(err) == jose.CodeSignature {
 		var said struct {
 			Subject string `json:"sub"`
 		}
@@ -286,10 +286,10 @@ func (c *Citizens) accessToken(raw string, p *federation.Provider, subject strin
 	default:
 		return time.Time{}, refuse(CodeAccessToken, "", err)
 	}
-	if claims.ClientID != c.cfg.Entity.ID() && !fault.Mutant("login.access_token_client") {
+	if claims.ClientID != c.cfg.Entity.ID() && !fault.Mutant("login.access-token-client") {
 		return time.Time{}, refuse(CodeAccessToken, "client_id", nil)
 	}
-	if v.Subject != subject && !fault.Mutant("login.access_token_subject") {
+	if v.Subject != subject && !fault.Mutant("login.access-token-subject") {
 		return time.Time{}, refuse(CodeAccessToken, "sub", nil)
 	}
 	return v.ExpiresAt, nil
@@ -331,17 +331,17 @@ func (c *Citizens) openUserInfo(response *outbound.Response, p *federation.Provi
 	}
 	// D's rule says application/jwt, its sample application/jose; the maintainers
 	// confirmed the first. Never JSON.
-	if t := mediaType(response.Header); t != "application/jwt" && t != "application/jose" && !fault.Mutant("login.userinfo_type") {
+	if t := mediaType(response.Header); t != "application/jwt" && t != "application/jose" && !fault.Mutant("login.userinfo-type") {
 		return "", nil, refuse(CodeUserInfoType, "", nil)
 	}
 	suite := c.cfg.Entity.Suite()
 	algs, encs := []jose.Algorithm{suite.Encrypt}, []jose.ContentEncryption{suite.Content}
-	if fault.Mutant("login.userinfo_encryption") {
+	if fault.Mutant("login.userinfo-encryption") {
 		algs, encs = []jose.Algorithm{jose.RSAOAEP, jose.RSAOAEP256}, []jose.ContentEncryption{jose.A128CBCHS256, jose.A256CBCHS512, jose.A256GCM}
 	}
 	body := string(response.Body)
 	plain, err := jose.Decrypt(body, c.cfg.Entity.DecryptionKeys(), algs, encs)
-	if fault.Mutant("login.userinfo_encrypted") && strings.Count(body, ".") == 2 {
+	if fault.Mutant("login.userinfo-encrypted") && strings.Count(body, ".") == 2 {
 		plain, err = response.Body, nil
 	}
 	switch joseCode(err) {
@@ -359,21 +359,21 @@ func (c *Citizens) openUserInfo(response *outbound.Response, p *federation.Provi
 		Algs: []jose.Algorithm{suite.Sign}, Typ: []string{jose.TypeJWT, ""}, Now: now, Skew: c.cfg.Skew,
 		Issuer: p.Issuer, Audience: c.cfg.Entity.ID(),
 	}
-	if fault.Mutant("login.userinfo_alg") {
+	if fault.Mutant("login.userinfo-alg") {
 		want.Algs = federation.Algorithms
 	}
-	if fault.Mutant("login.userinfo_issuer") {
+	if fault.Mutant("login.userinfo-issuer") {
 		want.Issuer, want.AnyIssuer = "", true
 	}
-	if fault.Mutant("login.userinfo_audience") {
+	if fault.Mutant("login.userinfo-audience") {
 		want.Audience, want.NoAudience = "", true
 	}
-	if fault.Mutant("login.userinfo_expiry") {
+	if fault.Mutant("login.userinfo-expiry") {
 		want.Now = now.Add(-time.Hour)
 		want.Skew += time.Hour
 	}
 	v, err := jose.Verify(inner, p.Keys, want, nil)
-	if fault.Mutant("login.userinfo_signature") && joseCode(err) == jose.CodeSignature {
+	if fault.Mutant("login.userinfo-signature") && joseCode(err) == jose.CodeSignature {
 		var raw json.RawMessage
 		var said struct {
 			Subject string `json:"sub"`
@@ -392,7 +392,7 @@ func (c *Citizens) openUserInfo(response *outbound.Response, p *federation.Provi
 		}
 		return inner, nil, refuse(CodeUserInfoSignature, "", err)
 	}
-	if v.Subject != subject && !fault.Mutant("login.userinfo_subject") {
+	if v.Subject != subject && !fault.Mutant("login.userinfo-subject") {
 		return inner, nil, refuse(CodeUserInfoSubject, "sub", nil)
 	}
 	return inner, v.Payload, nil

@@ -133,13 +133,13 @@ func (o *Operators) stepUp(ctx context.Context, who gateway.Actor, chain []*x509
 	}
 	now := o.cfg.Clock()
 	switch {
-	case (c.Operator != who.ID || c.Office != who.Office) && !fault.Mutant("login.card_owner"):
+	case (c.Operator != who.ID || c.Office != who.Office) && !fault.Mutant("login.card-owner"):
 		return c, refuse(CodeCardOther, "", nil)
-	case c.State == CardRevoked && !fault.Mutant("login.card_revoked"):
+	case c.State == CardRevoked && !fault.Mutant("login.card-revoked"):
 		return c, refuse(CodeCardRevoked, "", nil)
-	case c.State == CardIssued && !fault.Mutant("login.card_active"):
+	case c.State == CardIssued && !fault.Mutant("login.card-active"):
 		return c, refuse(CodeCardNotActive, "", nil)
-	case (!now.Before(c.NotAfter) || now.Before(chain[0].NotBefore)) && !fault.Mutant("login.card_expired"):
+	case (!now.Before(c.NotAfter) || now.Before(chain[0].NotBefore)) && !fault.Mutant("login.card-expired"):
 		return c, refuse(CodeCardExpired, "", nil)
 	}
 	return c, nil

@@ -81,7 +81,7 @@ func (f *flow) begin(ctx context.Context, a Attempt, t *trail) error {
 // hand, if any, comes back beside the error, for the page.
 func (f *flow) take(ctx context.Context, params url.Values, binding string) (Attempt, error) {
 	for _, name := range []string{"state", "code", "iss", "error"} {
-		if len(params[name]) > 1 && !fault.Mutant("login.response_repeated") {
+		if len(params[name]) > 1 && !fault.Mutant("login.response-repeated") {
 			return Attempt{}, refuse(CodeResponse, name, nil)
 		}
 	}
@@ -108,7 +108,7 @@ func (f *flow) take(ctx context.Context, params url.Values, binding string) (Att
 		// Nothing of the attempt is for this browser's page.
 		return Attempt{Reference: a.Reference}, refuse(CodeBinding, "", nil)
 	}
-	if !now.Before(a.ExpiresAt) && !fault.Mutant("login.attempt_expiry") {
+	if !now.Before(a.ExpiresAt) && !fault.Mutant("login.attempt-expiry") {
 		return a, refuse(CodeAttemptExpired, "", nil)
 	}
 	return a, nil
@@ -118,7 +118,7 @@ func (f *flow) take(ctx context.Context, params url.Values, binding string) (Att
 // gives the authorization code. issuerRequired: a missing iss is an error.
 func (f *flow) code(a Attempt, params url.Values, issuerRequired bool) (string, error) {
 	iss, code, failure := params.Get("iss"), params.Get("code"), params.Get("error")
-	if iss != a.Secrets.Issuer && !fault.Mutant("login.response_issuer") {
+	if iss != a.Secrets.Issuer && !fault.Mutant("login.response-issuer") {
 		// Some providers leave iss out of an error; nothing hangs on it then.
 		if iss != "" {
 			return "", refuse(CodeResponseIssuer, "iss", errDiffers)
@@ -127,7 +127,7 @@ func (f *flow) code(a Attempt, params url.Values, issuerRequired bool) (string, 
 			return "", refuse(CodeResponseIssuer, "iss", errMissing)
 		}
 	}
-	if code != "" && failure != "" && !fault.Mutant("login.code_and_error") {
+	if code != "" && failure != "" && !fault.Mutant("login.code-and-error") {
 		return "", refuse(CodeResponse, "code and error", nil)
 	}
 	if failure != "" && code == "" {

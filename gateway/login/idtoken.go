@@ -59,7 +59,7 @@ type chainKeys struct {
 // VerifySignature implements oidc.KeySet.
 func (k *chainKeys) VerifySignature(_ context.Context, compact string) ([]byte, error) {
 	v, err := jose.VerifyBytes(compact, k.keys, k.algs, []string{"JWT", ""})
-	if fault.Mutant("login.id_token_signature") && joseCode(err) == jose.CodeSignature {
+	if fault.Mutant("login.id-token-signature") && joseCode(err) == jose.CodeSignature {
 		var payload json.RawMessage
 		_, _, _, err = jose.Peek(compact, &payload)
 		v.Payload = payload
@@ -100,7 +100,7 @@ func verifyIDToken(ctx context.Context, raw string, want idTokenWant) (idToken, 
 		return idToken{}, refuse(CodeIDToken, "", err)
 	}
 	algs := want.algs
-	if fault.Mutant("login.id_token_alg") {
+	if fault.Mutant("login.id-token-alg") {
 		algs = []jose.Algorithm{jose.RS256, jose.RS512, jose.ES256, jose.ES512, jose.PS256, jose.PS512}
 	}
 	if !slices.Contains(algs, alg) {
@@ -115,9 +115,9 @@ func verifyIDToken(ctx context.Context, raw string, want idTokenWant) (idToken, 
 	}
 	verifier := oidc.NewVerifier(want.issuer, want.keys, &oidc.Config{
 		ClientID: want.clientID, SupportedSigningAlgs: names, Now: func() time.Time { return want.now.Add(-want.skew) },
-		SkipIssuerCheck:   fault.Mutant("login.id_token_issuer"),
-		SkipClientIDCheck: fault.Mutant("login.id_token_audience"),
-		SkipExpiryCheck:   fault.Mutant("login.id_token_expiry"),
+		SkipIssuerCheck:   fault.Mutant("login.id-token-issuer"),
+		SkipClientIDCheck: fault.Mutant("login.id-token-audience"),
+		SkipExpiryCheck:   fault.Mutant("login.id-token-expiry"),
 	})
 	token, err := verifier.Verify(ctx, raw)
 	if err != nil {
@@ -127,24 +127,24 @@ func verifyIDToken(ctx context.Context, raw string, want idTokenWant) (idToken, 
 		return idToken{}, refuse(CodeIDToken, "claims", nil)
 	}
 	// Several audiences need an authorized party, and a party must be us.
-	if (len(token.Audience) != 1 || claims.Party != "") && claims.Party != want.clientID && !fault.Mutant("login.id_token_azp") {
+	if (len(token.Audience) != 1 || claims.Party != "") && claims.Party != want.clientID && !fault.Mutant("login.id-token-azp") {
 		return idToken{}, refuse(CodeIDTokenAudience, "azp", nil)
 	}
 	issued, err := dateOf(claims.IssuedAt)
 	if err != nil || claims.IssuedAt == nil {
 		return idToken{}, refuse(CodeIDToken, "iat", nil)
 	}
-	if issued.After(want.now.Add(want.skew)) && !fault.Mutant("login.id_token_iat") {
+	if issued.After(want.now.Add(want.skew)) && !fault.Mutant("login.id-token-iat") {
 		return idToken{}, refuse(CodeIDTokenTime, "iat", nil)
 	}
-	if want.now.Sub(issued) > idTokenMaxAge+want.skew && !fault.Mutant("login.id_token_stale") {
+	if want.now.Sub(issued) > idTokenMaxAge+want.skew && !fault.Mutant("login.id-token-stale") {
 		return idToken{}, refuse(CodeIDTokenStale, "iat", nil)
 	}
 	before, err := dateOf(claims.NotBefore)
 	if err != nil {
 		return idToken{}, refuse(CodeIDToken, "nbf", nil)
 	}
-	if before.After(want.now.Add(want.skew)) && !fault.Mutant("login.id_token_nbf") {
+	if before.After(want.now.Add(want.skew)) && !fault.Mutant("login.id-token-nbf") {
 		return idToken{}, refuse(CodeIDTokenTime, "nbf", nil)
 	}
 	if subtle.ConstantTimeCompare([]byte(claims.Nonce), []byte(want.nonce)) != 1 && !fault.Mutant("login.nonce") {
@@ -156,10 +156,10 @@ func verifyIDToken(ctx context.Context, raw string, want idTokenWant) (idToken, 
 	if claims.ID == "" && want.strict || len(claims.ID) > 512 {
 		return idToken{}, refuse(CodeIDToken, "jti", nil)
 	}
-	if (want.strict || token.AccessTokenHash != "") && token.VerifyAccessToken(want.accessToken) != nil && !fault.Mutant("login.at_hash") {
+	if (want.strict || token.AccessTokenHash != "") && token.VerifyAccessToken(want.accessToken) != nil && !fault.Mutant("login.at-hash") {
 		return idToken{}, refuse(CodeAtHash, "at_hash", absent(token.AccessTokenHash))
 	}
-	if claims.CodeHash != "" && claims.CodeHash != leftHalf(alg, want.code) && !fault.Mutant("login.c_hash") {
+	if claims.CodeHash != "" && claims.CodeHash != leftHalf(alg, want.code) && !fault.Mutant("login.c-hash") {
 		return idToken{}, refuse(CodeCHash, "c_hash", nil)
 	}
 	var all json.RawMessage

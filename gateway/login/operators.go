@@ -298,7 +298,7 @@ func (o *Operators) finish(ctx context.Context, a Attempt, params url.Values, t 
 	if err != nil {
 		return OperatorIdentity{}, refuse(CodeStore, "", err)
 	}
-	if revoked && !fault.Mutant("login.operator_revoked") {
+	if revoked && !fault.Mutant("login.operator-revoked") {
 		return OperatorIdentity{}, refuse(CodeOperatorRevoked, "", nil)
 	}
 	end := trail{now: o.cfg.Clock, records: slices.Clone(t.records)}
@@ -391,7 +391,7 @@ type remoteKeys struct{ set oidc.KeySet }
 // VerifySignature implements oidc.KeySet.
 func (k *remoteKeys) VerifySignature(ctx context.Context, compact string) ([]byte, error) {
 	payload, err := k.set.VerifySignature(ctx, compact)
-	if fault.Mutant("login.operator_signature") && err != nil {
+	if fault.Mutant("login.operator-signature") && err != nil {
 		var raw json.RawMessage
 		_, _, _, err = jose.Peek(compact, &raw)
 		payload = raw
@@ -456,7 +456,7 @@ func (p *operatorProvider) judge(who *OperatorIdentity, payload []byte, asked ga
 	}
 	known := false
 	if who.Role, known = p.Roles[role]; !known {
-		if !fault.Mutant("login.operator_role") {
+		if !fault.Mutant("login.operator-role") {
 			return refuse(CodeOperatorRole, printable(role), nil)
 		}
 		who.Role = gateway.RoleClerk
@@ -474,10 +474,10 @@ func (p *operatorProvider) judge(who *OperatorIdentity, payload []byte, asked ga
 	if who.Office, ok = gateway.ParseOffice(office); !ok {
 		return refuse(CodeOperatorOffice, printable(office), errors.New("no office of ours"))
 	}
-	if !slices.Contains(p.Offices, who.Office) && !fault.Mutant("login.operator_office") {
+	if !slices.Contains(p.Offices, who.Office) && !fault.Mutant("login.operator-office") {
 		return refuse(CodeOperatorOffice, who.Office.ID(), errors.New("the provider may not speak for it"))
 	}
-	if who.Office != asked && !fault.Mutant("login.operator_asked") {
+	if who.Office != asked && !fault.Mutant("login.operator-asked") {
 		return refuse(CodeOperatorOffice, who.Office.ID(), errors.New("another than asked"))
 	}
 	return nil

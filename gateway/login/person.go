@@ -41,15 +41,15 @@ func readPerson(payload []byte) (person, error) {
 		dst  *string
 	}{{claimGivenName, &p.GivenName}, {claimFamilyName, &p.FamilyName}, {claimBirthDate, &p.BirthDate}, {claimFiscalCode, &p.FiscalCode}} {
 		err := json.Unmarshal(members[m.name], m.dst)
-		if (err != nil || *m.dst == "" || len(*m.dst) > 256 || !utf8.ValidString(*m.dst) || strings.ContainsFunc(*m.dst, func(r rune) bool { return r < ' ' })) && !fault.Mutant("login.minimum_data") {
+		if (err != nil || *m.dst == "" || len(*m.dst) > 256 || !utf8.ValidString(*m.dst) || strings.ContainsFunc(*m.dst, func(r rune) bool { return r < ' ' })) && !fault.Mutant("login.minimum-data") {
 			return person{}, refuse(CodeMinimumData, m.name, nil)
 		}
 	}
-	if _, err := time.Parse(time.DateOnly, p.BirthDate); err != nil && !fault.Mutant("login.minimum_data") {
+	if _, err := time.Parse(time.DateOnly, p.BirthDate); err != nil && !fault.Mutant("login.minimum-data") {
 		return person{}, refuse(CodeMinimumData, claimBirthDate, nil)
 	}
 	code, prefixed := strings.CutPrefix(p.FiscalCode, fiscalPrefix)
-	if (!prefixed || !wellFormed(code)) && !fault.Mutant("login.fiscal_code") {
+	if (!prefixed || !wellFormed(code)) && !fault.Mutant("login.fiscal-code") {
 		return person{}, refuse(CodeFiscalCode, claimFiscalCode, nil)
 	}
 	p.FiscalCode = code

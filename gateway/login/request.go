@@ -135,7 +135,7 @@ func (c *Citizens) authorization(p *federation.Provider, a Attempt, prompt Promp
 	ask := essential{true}
 	method := "S256"
 	challenge := oauth2.S256ChallengeFromVerifier(a.Secrets.Verifier)
-	if fault.Mutant("login.pkce_method") {
+	if fault.Mutant("login.pkce-method") {
 		method, challenge = "plain", a.Secrets.Verifier
 	}
 	payload, err := json.Marshal(requestObject{

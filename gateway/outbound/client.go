@@ -41,6 +41,12 @@ type Config struct {
 	Proxy   string      // URL of a proxy; "" goes direct, whatever the environment says
 	TLS     *tls.Config // nil = TLS 1.2 and the system's authorities; see LoadTLS
 
+	// PublicOnly refuses to connect to any but public addresses, judged after the
+	// name is resolved, so that a name cannot point inward. It is for peers whose
+	// addresses come out of others' documents. Behind a Proxy the proxy resolves,
+	// and must keep the rule.
+	PublicOnly bool
+
 	// CorrelationHeader is the header that carries Request.Correlation; "" = "Correlation-Id".
 	CorrelationHeader string
 
@@ -115,8 +121,12 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	dialer := &net.Dialer{Timeout: cfg.PerTry, KeepAlive: 30 * time.Second}
+	if cfg.PublicOnly && cfg.Proxy == "" {
+		dialer.ControlContext = publicOnly
+	}
 	base := &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: cfg.PerTry, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConns:           64,
 		MaxIdleConnsPerHost:    16,
@@ -468,6 +478,9 @@ func kindOf(ctx context.Context, err error) Kind {
 	var be *bodyError
 	if errors.As(err, &be) {
 		return be.kind
+	}
+	if errors.Is(err, errNotPublic) {
+		return KindAddress
 	}
 	var (
 		verify  *tls.CertificateVerificationError

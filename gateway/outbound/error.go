@@ -12,6 +12,7 @@ type Kind string
 const (
 	KindRequest     Kind = "outbound_request"      // our own request is not sendable: plain http, bad URL, Prepare failed
 	KindBreakerOpen Kind = "outbound_breaker_open" // not sent: the peer failed too often; RetryAfter says when to ask again
+	KindAddress     Kind = "outbound_address"      // the name leads to an address that is not public, see Config.PublicOnly
 	KindUnreachable Kind = "outbound_unreachable"  // no connection, or it broke before an answer began
 	KindTLS         Kind = "outbound_tls"          // the peer's or our certificate is not accepted
 	KindTimeout     Kind = "outbound_timeout"      // the try's time or the whole deadline passed

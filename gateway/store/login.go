@@ -83,7 +83,7 @@ WHERE state_digest = $1 AND door = $2`+t.locks(), []any{digest, string(d)}, &a.R
 		if used != 0 {
 			return gateway.NewError(gateway.Conflict, "login_attempt_used")
 		}
-		if fault.Mutant("store.login_spent") {
+		if fault.Mutant("store.login-spent") {
 			return nil
 		}
 		_, err = t.exec(sqlSpendAttempt, digest, micros(now))
