@@ -229,6 +229,8 @@ func tokenError(err error, status int) *Error {
 	switch {
 	case errors.As(err, &failed):
 		return refuse(CodeTokenResponse, string(failed.Kind), failed)
+	case errors.Is(err, errEmpty):
+		return refuse(CodeTokenGarbled, "empty", nil)
 	case errors.Is(err, errMediaType):
 		return refuse(CodeTokenGarbled, "content_type", nil)
 	case strings.Contains(err.Error(), "missing access_token"):
@@ -390,7 +392,7 @@ func (c *Citizens) openUserInfo(response *outbound.Response, p *federation.Provi
 		if slices.Contains([]jose.Code{jose.CodeIssuer, jose.CodeAudience, jose.CodeFutureIat, jose.CodeNotYetValid, jose.CodeClaimMissing, jose.CodeClaimInvalid}, why.Code) {
 			return inner, nil, refuse(CodeUserInfoClaim, why.Field, err)
 		}
-		return inner, nil, refuse(CodeUserInfoSignature, "", err)
+		return inner, nil, refuse(CodeUserInfoSignature, form(inner), err)
 	}
 	if v.Subject != subject && !fault.Mutant("login.userinfo-subject") {
 		return inner, nil, refuse(CodeUserInfoSubject, "sub", nil)

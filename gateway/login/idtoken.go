@@ -71,6 +71,17 @@ func (k *chainKeys) VerifySignature(_ context.Context, compact string) ([]byte, 
 	return v.Payload, nil
 }
 
+// form tells, for the log, what is wrong with the form of a token.
+func form(raw string) string {
+	switch {
+	case strings.HasSuffix(raw, "."):
+		return "unsigned"
+	case strings.HasPrefix(raw, `"`):
+		return "quoted"
+	}
+	return ""
+}
+
 func joseCode(err error) jose.Code {
 	var e *jose.Error
 	if errors.As(err, &e) {
@@ -97,7 +108,7 @@ func verifyIDToken(ctx context.Context, raw string, want idTokenWant) (idToken, 
 	// The header tells which refusal it will be; nothing of it is believed.
 	kid, alg, _, err := jose.Peek(raw, nil)
 	if err != nil {
-		return idToken{}, refuse(CodeIDToken, "", err)
+		return idToken{}, refuse(CodeIDToken, form(raw), err)
 	}
 	algs := want.algs
 	if fault.Mutant("login.id-token-alg") {

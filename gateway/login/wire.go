@@ -26,7 +26,10 @@ type wire struct {
 	body   []byte
 }
 
-var errMediaType = errors.New("the answer is not application/json")
+var (
+	errEmpty     = errors.New("the answer is empty")
+	errMediaType = errors.New("the answer is not application/json")
+)
 
 // RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -49,6 +52,9 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	w.status, w.body = response.Status, response.Body
+	if w.jsonOnly && response.Status == http.StatusOK && len(response.Body) == 0 {
+		return nil, errEmpty
+	}
 	if w.jsonOnly && response.Status == http.StatusOK && mediaType(response.Header) != "application/json" {
 		return nil, errMediaType
 	}
