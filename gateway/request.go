@@ -491,7 +491,13 @@ func (r *Request) absorb(e Event) error {
 		r.Counter.Fee = new(Fee)
 		return read(e.Data, r.Counter.Fee)
 	case EventDeliveryChosen:
-		return read(e.Private, &r.Delivery)
+		// Into a fresh one: what the new choice leaves out (delegate, address) is
+		// not the old one's.
+		var chosen DeliveryChoice
+		if err := read(e.Private, &chosen); err != nil {
+			return err
+		}
+		r.Delivery = chosen
 	case EventOrderOpened:
 		var d orderOpenedData
 		if err := read(e.Data, &d); err != nil {

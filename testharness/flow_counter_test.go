@@ -564,3 +564,17 @@ func TestADeliveryChangeHoldsOnlyOnceTheCoreGrantsIt(t *testing.T) {
 	w.is(d, late, gateway.StateAtComune)
 	w.sound()
 }
+
+func TestANewDeliveryChoiceForgetsTheDelegateOfTheOldOne(t *testing.T) {
+	t.Parallel()
+	w := newFlow(t, dawn)
+	d := w.desk("H501")
+	in := ask(ordinary(t, 0))
+	in.Delivery.Delegate = &gateway.Delegate{Surname: "BIANCHI", GivenName: "ADA"}
+	number := w.submit(d, in)
+	w.work()
+	w.must("choose again", d.ChooseDelivery(w.ctx, number, gateway.DeliveryChoice{Option: policies.DeliveryComunePickup}))
+	if r := w.open(d, number); r.Delivery.Delegate != nil {
+		t.Errorf("the delegate %+v may still take the card", *r.Delivery.Delegate)
+	}
+}
