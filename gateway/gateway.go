@@ -249,8 +249,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 			}
 		})
 	}
-	loop("intake", g.wakeWork, g.set.Poll, g.WorkOnce)
-	loop("relay", g.wakeRelay, g.set.Poll, g.RelayOnce)
+	wg.Go(func() { g.pump(ctx, "intake", g.wakeWork, g.claimWork) })
+	wg.Go(func() { g.pump(ctx, "relay", g.wakeRelay, g.claimOutbox) })
 	loop("status", g.wakeStatus, g.set.Poll, g.ApplyOnce)
 	loop("feed", g.wakeFeed, g.set.FeedEvery, g.FeedOnce)
 	if g.alignment != nil {
@@ -261,6 +261,73 @@ func (g *Gateway) Run(ctx context.Context) error {
 	loop("housekeeping", nil, time.Minute, g.HouseOnce)
 	wg.Wait()
 	return nil
+}
+
+// pump does claimed steps beside each other until ctx ends, as many at once as
+// there are workers, and waits for those under way. A slow one (a peer that
+// answers late) holds up its own worker and nobody else's.
+func (g *Gateway) pump(ctx context.Context, name string, wake <-chan struct{}, claim func(context.Context, int) ([]func() error, error)) {
+	var steps sync.WaitGroup
+	defer steps.Wait()
+	busy := make(chan struct{}, g.set.Workers)
+	failed := func(err error) {
+		g.log.Error("worker step failed", "step", name, "kind", KindOf(err).String(), "err", err)
+	}
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case busy <- struct{}{}:
+		}
+		free := 1
+		for more := true; more && free < g.set.Workers; {
+			select {
+			case busy <- struct{}{}:
+				free++
+			default:
+				more = false
+			}
+		}
+		claimed, err := claim(context.WithoutCancel(ctx), free)
+		if err != nil {
+			failed(err)
+		}
+		for range free - len(claimed) {
+			<-busy
+		}
+		for _, step := range claimed {
+			steps.Go(func() {
+				defer func() { <-busy }()
+				err := step()
+				if err != nil {
+					failed(err)
+				}
+			})
+		}
+		if len(claimed) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-g.clock.After(g.set.Poll):
+		}
+	}
+}
+
+// once does all that claim gives at once; again says that there was something.
+func (g *Gateway) once(ctx context.Context, claim func(context.Context, int) ([]func() error, error)) (again bool, err error) {
+	steps, err := claim(ctx, g.set.Workers)
+	if err != nil {
+		return false, err
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(steps))
+	for i, step := range steps {
+		wg.Go(func() { errs[i] = step() })
+	}
+	wg.Wait()
+	return len(steps) > 0, errors.Join(errs...)
 }
 
 // HouseOnce does what time alone demands: it wipes first halves that are older

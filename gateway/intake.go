@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nyaruka/phonenumbers"
@@ -475,23 +474,23 @@ func cfCode(err error) string {
 // WorkOnce claims due worker steps and does them: check, decide, route. again
 // says that there may be more at once.
 func (g *Gateway) WorkOnce(ctx context.Context) (again bool, err error) {
-	tasks, err := g.store.ClaimWork(ctx, g.clock.Now(), g.set.Lease, g.set.Workers)
-	if err != nil {
-		return false, wrap("claim work", err)
-	}
-	if len(tasks) > 0 {
+	return g.once(ctx, g.claimWork)
+}
+
+// claimWork claims at most n due steps.
+func (g *Gateway) claimWork(ctx context.Context, n int) ([]func() error, error) {
+	tasks, err := g.store.ClaimWork(ctx, g.clock.Now(), g.set.Lease, n)
+	if err == nil && len(tasks) > 0 {
 		err = fault.Point("work.claimed")
-		if err != nil {
-			return false, wrap("claim work", err)
-		}
 	}
-	var wg sync.WaitGroup
-	errs := make([]error, len(tasks))
+	if err != nil {
+		return nil, wrap("claim work", err)
+	}
+	steps := make([]func() error, len(tasks))
 	for i, t := range tasks {
-		wg.Go(func() { errs[i] = g.work(ctx, t) })
+		steps[i] = func() error { return g.work(ctx, t) }
 	}
-	wg.Wait()
-	return len(tasks) > 0, errors.Join(errs...)
+	return steps, nil
 }
 
 // work does one claimed step. A lost compare-and-set means that somebody else

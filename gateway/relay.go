@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"airegw/gateway/fault"
@@ -14,23 +13,23 @@ import (
 // RelayOnce claims due outbox rows and sends them to the core: claim, recheck,
 // send, settle or park. again says that there may be more at once.
 func (g *Gateway) RelayOnce(ctx context.Context) (again bool, err error) {
-	rows, err := g.store.ClaimOutbox(ctx, g.clock.Now(), g.set.Lease, g.set.Workers)
-	if err != nil {
-		return false, wrap("claim outbox", err)
-	}
-	if len(rows) > 0 {
+	return g.once(ctx, g.claimOutbox)
+}
+
+// claimOutbox claims at most n due rows.
+func (g *Gateway) claimOutbox(ctx context.Context, n int) ([]func() error, error) {
+	rows, err := g.store.ClaimOutbox(ctx, g.clock.Now(), g.set.Lease, n)
+	if err == nil && len(rows) > 0 {
 		err = fault.Point("outbox.claimed")
-		if err != nil {
-			return false, wrap("claim outbox", err)
-		}
 	}
-	var wg sync.WaitGroup
-	errs := make([]error, len(rows))
+	if err != nil {
+		return nil, wrap("claim outbox", err)
+	}
+	steps := make([]func() error, len(rows))
 	for i, row := range rows {
-		wg.Go(func() { errs[i] = g.send(ctx, row) })
+		steps[i] = func() error { return g.send(ctx, row) }
 	}
-	wg.Wait()
-	return len(rows) > 0, errors.Join(errs...)
+	return steps, nil
 }
 
 // send brings one row to its end, or gives it back. A lost compare-and-set

@@ -2,6 +2,7 @@ package testharness
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"time"
 
@@ -281,4 +282,38 @@ func TestACancelledContextStopsAStepWithoutHarm(t *testing.T) {
 		return w.open(d, number).State == gateway.StateRelayed
 	})
 	w.once(number + ".1")
+}
+
+func TestASlowCheckHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	w := newFlow(t, dawn)
+	d := w.desk("H501")
+	slow, quick := ordinary(t, 0), ordinary(t, 1)
+	w.registerFault(sim.Rule{Name: sim.FaultSlow, Op: "C030", Count: 1, Param: "10m"})
+	late := w.submit(d, ask(slow))
+	running, stop := context.WithCancel(w.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- w.g.Run(running) }()
+	// The register has the first question and does not answer …
+	w.eventually("the register was asked", func() bool { return len(w.sims.ANPR.Calls()) > 0 || w.sims.ANPR.Faults().Injected(sim.FaultSlow) > 0 })
+	// … and the next citizen is served.
+	number := w.submit(d, ask(quick))
+	w.eventually("the other is checked", func() bool { return w.open(d, number).State == gateway.StatePrechecked })
+	w.is(d, late, gateway.StateSubmitted)
+	stop()
+	w.pass(time.Hour)
+	w.must("run", <-ended)
+	w.sound()
+}
+
+// eventually waits for what workers do beside the test.
+func (w *flow) eventually(what string, f func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !f() {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("never: %s", what)
+		}
+		runtime.Gosched()
+	}
 }
