@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,7 +44,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "build airegw:", err)
 		os.Exit(1)
 	}
-	// These tests wait for other processes more than they work.
+	// These tests wait for other processes more than they work, and have memory.
+	debug.SetGCPercent(400)
 	flag.Parse()
 	err = flag.Set("test.parallel", "10")
 	if err != nil {

@@ -129,7 +129,7 @@ func newStation(t *testing.T, o stationOptions) *station {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &station{t: t, dir: t.TempDir(), bin: o.bin, env: o.env}
+	s := &station{t: t, dir: memoryDir(t), bin: o.bin, env: o.env}
 	if s.bin == "" {
 		s.bin = binary
 	}

@@ -1,0 +1,385 @@
+package crash
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"airegw/gateway"
+	"airegw/gateway/app"
+	"airegw/gateway/store/pgtest"
+	"airegw/testharness"
+	"airegw/testharness/sim"
+)
+
+// world is a gateway in the test's own process, with its workers, among
+// simulators and bad lines: for what is about numbers and not about processes.
+type world struct {
+	t     *testing.T
+	dir   string
+	dbURL string
+	sims  *testharness.Sims
+	app   *app.App
+	desk  gateway.Desk
+
+	core, registerLine *testharness.FaultProxy
+	model              *gateway.Request // ready to be prepared; others begin as it is
+
+	mu      sync.Mutex
+	numbers []string
+	retries atomic.Int64
+}
+
+type worldOptions struct {
+	engine engine
+	people int
+	rates  testharness.FaultRates
+	seed   uint64
+}
+
+func newWorld(t *testing.T, o worldOptions) *world {
+	t.Helper()
+	keys, err := rsaKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, dir: memoryDir(t)}
+	var people []sim.Person
+	for n := 0; n < o.people; n += farShare {
+		people = append(people, testharness.SyntheticPerson(n))
+	}
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	w.sims, err = testharness.StartSims(testharness.SimOptions{Seed: 11, VoucherKey: keys.voucher, People: people, Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, "simulators", w.sims.Close)
+	err = os.MkdirAll(filepath.Join(w.dir, "keys"), 0o700)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(w.dir, "keys", "pdnd.jwk"), keys.client, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := testharness.Configure(t.Context(), w.sims.Connection, w.dir, testharness.GatewayOptions{Workers: app.WorkerConfig{
+		Lease: 20 * time.Second, Poll: 20 * time.Millisecond, Count: 24, RetryFirst: 20 * time.Millisecond, RetryMost: 500 * time.Millisecond, FeedEvery: time.Second,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.core, err = w.sims.CoreProxy(w.dir, o.rates, o.seed+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, "line to the core", w.core.Close)
+	w.registerLine, err = testharness.StartFaultProxy(testharness.FaultProxyOptions{Target: w.sims.ANPRURL, Rates: o.rates, Seed: o.seed + 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, "line to the register", w.registerLine.Close)
+	c.Core.URL, c.Core.EventsAddr = w.core.URL, ""
+	c.Register.TokenURL = strings.Replace(c.Register.TokenURL, w.sims.ANPRURL, w.registerLine.URL, 1)
+	for name, s := range c.Register.Services {
+		s.BaseURL = strings.Replace(s.BaseURL, w.sims.ANPRURL, w.registerLine.URL, 1)
+		c.Register.Services[name] = s
+	}
+	if o.engine == onPostgreSQL {
+		w.dbURL = pgtest.Database(t)
+		c.Database = app.DatabaseConfig{URLFile: filepath.Join(w.dir, "database.url"), Keys: "keys/database.keys"}
+		err = os.WriteFile(c.Database.URLFile, []byte(w.dbURL+"\n"), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.app, err = app.Assemble(t.Context(), c, app.Options{Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, "gateway", w.app.Close)
+	office, _ := gateway.ParseOffice(comune)
+	w.desk = w.app.Gateway.Desk(gateway.OperatorScope(gateway.Actor{
+		Kind: gateway.ActorOperator, ID: "op-1", Office: office, Role: gateway.RoleClerk, Station: "PDL-TEST-01",
+	}))
+	return w
+}
+
+// memoryDir answers a folder in memory where the machine has one: what is killed
+// here are processes, whose writes the kernel keeps, and hundreds of databases
+// need not wait for one disk.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "airegw-crash-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		err := os.RemoveAll(dir)
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func closeAtEnd(t *testing.T, what string, f func() error) {
+	t.Helper()
+	t.Cleanup(func() {
+		err := f()
+		if err != nil {
+			t.Errorf("close %s: %v", what, err)
+		}
+	})
+}
+
+// run lets the workers work until the test ends.
+func (w *world) run(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- w.app.Run(ctx) }()
+	closeAtEnd(w.t, "workers", func() error {
+		stop()
+		return <-done
+	})
+}
+
+// takeAll takes people 0 to n-1 as far as the signature, by many clerks at once.
+func (w *world) takeAll(ctx context.Context, n int) {
+	w.t.Helper()
+	err := w.take(ctx, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	const clerks = 32
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	failed := make(chan error, clerks)
+	for range clerks {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1))
+				if i >= n {
+					return
+				}
+				err := w.take(ctx, i)
+				if err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		w.t.Fatal(err)
+	default:
+	}
+}
+
+// take takes person i to the signature.
+func (w *world) take(ctx context.Context, i int) error {
+	if i%farShare != 0 {
+		number, err := w.plant(ctx, i)
+		if err != nil {
+			return fmt.Errorf("dossier %d: %w", i, err)
+		}
+		return w.do(ctx, number, w.order(number))
+	}
+	number, err := w.submit(ctx, i)
+	if err != nil {
+		return fmt.Errorf("submit %d: %w", i, err)
+	}
+	err = w.do(ctx, number, w.dossier(number))
+	if err == nil && w.model == nil {
+		w.model, err = w.desk.Open(ctx, number)
+	}
+	if err != nil {
+		return err
+	}
+	return w.do(ctx, number, w.order(number))
+}
+
+// plant stores for person i what is on record of the model, about themselves.
+func (w *world) plant(ctx context.Context, i int) (number string, err error) {
+	from, p := testharness.SyntheticPerson(0), testharness.SyntheticPerson(i)
+	about := strings.NewReplacer(from.CF, p.CF, from.IDANPR, p.IDANPR)
+	events := slices.Clone(w.model.Events)
+	for k := range events {
+		if events[k].Private != nil {
+			events[k].Private = json.RawMessage(about.Replace(string(events[k].Private)))
+		}
+	}
+	number = fmt.Sprintf("R26-L%08d", i)
+	err = w.patiently(ctx, func() error {
+		_, _, err := w.app.Store.Create(ctx, gateway.NewRequest{
+			ID: number, Namespace: "planted", Key: number, BodyDigest: number, Office: w.model.Office, Applicant: p.CF, Persons: []string{p.CF},
+			Tracker: number, Event: events[0],
+		})
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	w.acknowledged(number)
+	return number, w.patiently(ctx, func() error {
+		return w.app.Store.Commit(ctx, gateway.Change{
+			ID: number, Version: 1, State: gateway.StateSubmitted, Events: events[1:], To: w.model.State, Office: w.model.Office, Persons: []string{p.CF},
+		})
+	})
+}
+
+func (w *world) acknowledged(number string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.numbers = append(w.numbers, number)
+}
+
+// moving are the conflicts that end by themselves.
+var moving = map[string]bool{"state_moved": true, "register_not_asked_yet": true, "not_decided_yet": true}
+
+// patiently repeats what may pass by itself: a peer that gave no clear answer, a
+// worker that was quicker.
+func (w *world) patiently(ctx context.Context, act func() error) error {
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 160*time.Millisecond) {
+		err := act()
+		if err == nil || (gateway.KindOf(err) != gateway.Unavailable && !moving[gateway.CodeOf(err)]) {
+			return err
+		}
+		w.retries.Add(1)
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (w *world) submit(ctx context.Context, i int) (string, error) {
+	p := testharness.SyntheticPerson(i)
+	var ack gateway.Ack
+	err := w.patiently(ctx, func() (err error) {
+		ack, err = w.desk.Submit(ctx, gateway.Input{
+			Key: "line-" + p.CF, Channel: "comune", Office: comune, Reason: "first_issue", Applicant: gateway.Applicant{FiscalCode: p.CF},
+			Delivery: gateway.DeliveryChoice{Option: "COMUNE_PICKUP"}, Contacts: gateway.Contacts{Email: p.Email},
+		})
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	w.acknowledged(ack.Number)
+	return ack.Number, nil
+}
+
+// act is one thing a clerk does.
+type act struct {
+	name string
+	do   func(context.Context) error
+}
+
+// dossier is the counter's work up to the order.
+func (w *world) dossier(number string) []act {
+	d := w.desk
+	return []act{
+		{"presence", func(ctx context.Context) error { return d.RecordPresence(ctx, number) }},
+		{"enquiry", func(ctx context.Context) error { return d.OpenEnquiry(ctx, number) }},
+		{"documents", func(ctx context.Context) error {
+			return d.RecordDocuments(ctx, number, gateway.Documents{Identity: "passport"})
+		}},
+		{"declaration", func(ctx context.Context) error {
+			return d.RecordDeclaration(ctx, number, gateway.Declaration{NoObstacles: true})
+		}},
+		{"capture", func(ctx context.Context) error {
+			return d.RecordCapture(ctx, number, gateway.Capture{Station: "PDL-TEST-01", Photo: "photo:1", Signature: "signature:1", HeightCM: 170, Fingerprints: []gateway.Fingerprint{
+				{Hand: "right", Finger: "index", Quality: 80, Ref: "print:right"}, {Hand: "left", Finger: "index", Quality: 80, Ref: "print:left"},
+			}})
+		}},
+		{"fee", func(ctx context.Context) error {
+			r, err := d.Open(ctx, number)
+			if err != nil {
+				return err
+			}
+			return d.RecordFee(ctx, number, gateway.Fee{Cents: r.Decision.Decision.FeeCents, Means: "card"})
+		}},
+	}
+}
+
+// order is the counter's work with the core, up to the signature.
+func (w *world) order(number string) []act {
+	d := w.desk
+	return []act{
+		{"prepare", func(ctx context.Context) error { return d.PrepareForms(ctx, number) }},
+		{"print", func(ctx context.Context) error {
+			_, err := d.PrintForms(ctx, number)
+			return err
+		}},
+		{"confirm", func(ctx context.Context) error { return d.ConfirmForms(ctx, number) }},
+		{"sign", func(ctx context.Context) error { return d.Sign(ctx, number) }},
+	}
+}
+
+// do does acts one after the other, patiently.
+func (w *world) do(ctx context.Context, number string, acts []act) error {
+	for _, a := range acts {
+		err := w.patiently(ctx, func() error { return a.do(ctx) })
+		if err != nil {
+			r, look := w.desk.Open(context.WithoutCancel(ctx), number)
+			if look != nil {
+				return errors.Join(fmt.Errorf("%s %s: %w", number, a.name, err), look)
+			}
+			return fmt.Errorf("%s %s in %s, mark %+v: %w", number, a.name, r.State, r.Mark, err)
+		}
+	}
+	return nil
+}
+
+// settle waits until the core's receipt of each of n orders is on record.
+func (w *world) settle(ctx context.Context, n int) {
+	w.t.Helper()
+	for {
+		counts, err := w.app.Store.Counts(ctx, time.Now().UTC())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if counts.ByState[gateway.StateRelayed] == n {
+			return
+		}
+		if counts.Parked > 0 {
+			w.t.Fatalf("%d requests are parked: %+v", counts.Parked, counts)
+		}
+		select {
+		case <-ctx.Done():
+			w.t.Fatalf("not all are relayed: %+v", counts)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// judge holds the invariants, quietly: every order on record has its one
+// acceptance in the core's ledger, and the ledger holds no other.
+func (w *world) judge(n int) {
+	w.t.Helper()
+	broken, err := testharness.CheckInvariants(w.t.Context(), testharness.Judged{
+		Dir: w.dir, URL: w.dbURL, Conn: w.sims.Connection, Acknowledged: w.numbers, Now: time.Now().UTC(), Quiet: true, Requests: n,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, b := range broken {
+		w.t.Error(b)
+	}
+	if len(w.numbers) != n {
+		w.t.Errorf("%d acknowledged, not %d", len(w.numbers), n)
+	}
+}
