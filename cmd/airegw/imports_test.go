@@ -18,6 +18,7 @@ import (
 var layers = [][]string{
 	{"gateway/fault"},
 	{"gateway/jose", "gateway/outbound", "gateway/messages"},
+	{"anpr/wssec"},
 	{"anpr"},
 	{"consulate"},
 	{"policies"},
@@ -45,6 +46,8 @@ var only = map[string][]string{
 	"modernc.org/sqlite":                    {"gateway/store"},
 	"github.com/pressly/goose":              {"gateway/store"},
 	"github.com/jackc/pgx":                  {"gateway/store", "gateway/store/pgtest"},
+	"github.com/russellhaering/goxmldsig":   append([]string{"anpr/wssec"}, simulators...),
+	"github.com/beevik/etree":               append([]string{"anpr/wssec"}, simulators...),
 	"github.com/go-jose/go-jose":            append([]string{"gateway/login"}, simulators...),
 }
 
