@@ -115,6 +115,9 @@ type Query struct {
 	// and the names, a person whom the register knows under another fiscal code
 	// is looked for by personal data (spec §8 row 21).
 	BirthDate, Sex string
+	// AIREComune is the comune of AIRE registration as far as it is known; door C
+	// cannot be asked without, door A does not need it.
+	AIREComune ComuneRef
 }
 
 // NewClient checks the configuration and makes a Client; it calls nobody.
@@ -516,7 +519,7 @@ func (c *Client) send(ctx context.Context, s Service, sc ServiceConfig, v *vouch
 		},
 	})
 	if err != nil {
-		return reading{}, c.transportError(err)
+		return reading{}, transportError(err, c.cfg.Clock)
 	}
 	sum := sha256.Sum256(resp.Body)
 	ev.Status, ev.Tries, ev.AnswerDigest = resp.Status, resp.Tries, hex.EncodeToString(sum[:])
@@ -586,7 +589,7 @@ func (c *Client) signed(ctx context.Context, s Service, sc ServiceConfig, v *vou
 
 // transportError says what a failed call means. Nothing of it is about the
 // person.
-func (c *Client) transportError(err error) *RegisterError {
+func transportError(err error, clock func() time.Time) *RegisterError {
 	var mine *RegisterError
 	if errors.As(err, &mine) {
 		return mine // from Prepare
@@ -597,7 +600,7 @@ func (c *Client) transportError(err error) *RegisterError {
 		return out
 	}
 	if e.RetryAfter > 0 {
-		out.RetryAt = c.cfg.Clock().UTC().Add(e.RetryAfter)
+		out.RetryAt = clock().UTC().Add(e.RetryAfter)
 	}
 	switch e.Kind {
 	case outbound.KindTimeout:

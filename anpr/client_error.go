@@ -27,33 +27,35 @@ type ErrorCode string
 
 // The reasons. Temporary:
 const (
-	CodeUnreachable   ErrorCode = "register_unreachable"     // no connection, or broken
-	CodeTimeout       ErrorCode = "register_timeout"         //
-	CodeBreakerOpen   ErrorCode = "register_breaker_open"    // not asked: it failed too often just now
-	CodeCutAnswer     ErrorCode = "register_cut_answer"      // the answer did not arrive whole, or was a redirect
-	CodeOutage        ErrorCode = "register_outage"          // 5xx, 999, EN527
-	CodeQuota         ErrorCode = "register_quota"           // 429: RetryAt says until when to stop
-	CodeNotJSON       ErrorCode = "register_not_json"        // an HTML page or nothing
-	CodePathUnknown   ErrorCode = "register_path_unknown"    // 404 of the appliance in front, not of the register
-	CodeUnreadable    ErrorCode = "register_unreadable"      // a 200 that says nothing
-	CodeUnexpected    ErrorCode = "register_unexpected"      // a status nobody promised
-	CodeVoucherOutage ErrorCode = "register_voucher_outage"  // PDND does not answer
-	CodeVoucherQuota  ErrorCode = "register_voucher_quota"   // PDND 429
-	CodeInterrupted   ErrorCode = "register_interrupted"     // the caller gave up
-	CodeNoOperationID ErrorCode = "register_no_operation_id" // our own store could not give the next id
+	CodeUnreachable     ErrorCode = "register_unreachable"      // no connection, or broken
+	CodeTimeout         ErrorCode = "register_timeout"          //
+	CodeBreakerOpen     ErrorCode = "register_breaker_open"     // not asked: it failed too often just now
+	CodeCutAnswer       ErrorCode = "register_cut_answer"       // the answer did not arrive whole, or was a redirect
+	CodeOutage          ErrorCode = "register_outage"           // 5xx, 999, EN527
+	CodeQuota           ErrorCode = "register_quota"            // 429: RetryAt says until when to stop
+	CodeNotJSON         ErrorCode = "register_not_json"         // an HTML page or nothing
+	CodePathUnknown     ErrorCode = "register_path_unknown"     // 404 of the appliance in front, not of the register
+	CodeUnreadable      ErrorCode = "register_unreadable"       // a 200 that says nothing
+	CodeUnexpected      ErrorCode = "register_unexpected"       // a status nobody promised
+	CodeVoucherOutage   ErrorCode = "register_voucher_outage"   // PDND does not answer
+	CodeVoucherQuota    ErrorCode = "register_voucher_quota"    // PDND 429
+	CodeInterrupted     ErrorCode = "register_interrupted"      // the caller gave up
+	CodeOperationPassed ErrorCode = "register_operation_passed" // door C: a later id went before this one, which was never taken
+	CodeNoOperationID   ErrorCode = "register_no_operation_id"  // our own store could not give the next id
 )
 
 // Configuration and query:
 const (
-	CodeRequestRefused ErrorCode = "register_request_refused" // opaque 400, also after a fresh voucher
-	CodeRequestInvalid ErrorCode = "register_request_invalid" // 400 against the published schema, EN081
-	CodeTokenRefused   ErrorCode = "register_token_refused"   // 401, also after a fresh voucher
-	CodeForbidden      ErrorCode = "register_forbidden"       // 403
-	CodeUnknownCode    ErrorCode = "register_unknown_code"    // an error code we have no rule for: Source
-	CodeVoucherRefused ErrorCode = "register_voucher_refused" // PDND 400: check agreement, purpose, key
-	CodePreflight      ErrorCode = "register_preflight"       // our own self-check: Detail names the rule
-	CodeTLS            ErrorCode = "register_tls"             // the peer's certificate is not vouched for
-	CodeQuery          ErrorCode = "register_query"           // Detail names the field
+	CodeRequestRefused  ErrorCode = "register_request_refused"   // opaque 400, also after a fresh voucher
+	CodeRequestInvalid  ErrorCode = "register_request_invalid"   // 400 against the published schema, EN081
+	CodeTokenRefused    ErrorCode = "register_token_refused"     // 401, also after a fresh voucher
+	CodeForbidden       ErrorCode = "register_forbidden"         // 403
+	CodeUnknownCode     ErrorCode = "register_unknown_code"      // an error code we have no rule for: Source
+	CodeVoucherRefused  ErrorCode = "register_voucher_refused"   // PDND 400: check agreement, purpose, key
+	CodePreflight       ErrorCode = "register_preflight"         // our own self-check: Detail names the rule
+	CodeTLS             ErrorCode = "register_tls"               // the peer's certificate is not vouched for
+	CodeAnswerNotSigned ErrorCode = "register_answer_not_signed" // door C: not signed by whom we trust: Detail
+	CodeQuery           ErrorCode = "register_query"             // Detail names the field
 )
 
 // RegisterError is the only error of Client.Check. Its text holds no personal

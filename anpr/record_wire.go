@@ -98,6 +98,8 @@ type wireNotice struct {
 	Code wireText `json:"codiceErroreAnomalia"`
 	Kind wireText `json:"tipoErroreAnomalia"` // E or W
 	Text wireText `json:"testoErroreAnomalia"`
+	// Field is read at door C only.
+	Field wireText `json:"campoErroreAnomalia"`
 }
 
 func (n wireNotice) warning() bool { return strings.EqualFold(string(n.Kind), "W") }
@@ -111,6 +113,9 @@ type wireSubject struct {
 	Ids          struct {
 		ID wireText `json:"idANPR"`
 	} `json:"identificativi"`
+
+	// Door C only, set by its reader: reason and date of a cancellation.
+	cancelled, cancelledOn string
 }
 
 type wireGeneral struct {

@@ -188,7 +188,7 @@ func (c *Client) newVoucher(ctx context.Context, key voucherKey, cfg ServiceConf
 		},
 	})
 	if err != nil {
-		e := c.transportError(err)
+		e := transportError(err, c.cfg.Clock)
 		if e.Kind == KindTemporary && e.Code != CodeInterrupted && e.Code != CodeBreakerOpen {
 			e.Code = CodeVoucherOutage
 		}

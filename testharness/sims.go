@@ -106,8 +106,12 @@ func StartSims(o SimOptions) (_ *Sims, err error) {
 		return nil, fmt.Errorf("register simulator: %w", err)
 	}
 	s.servers = append(s.servers, management)
+	cieonline, err := s.ANPR.IssueSOAP("CIEONL", "CIEONLINE", o.VoucherKey)
+	if err != nil {
+		return nil, fmt.Errorf("core's identity at the register: %w", err)
+	}
 	s.Core, err = coresim.Start(coresim.Options{
-		Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("core"), Step: o.Step, Registry: protocol.URL, Log: o.Log,
+		Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("core"), Step: o.Step, Registry: protocol.URL, RegistryIdentity: cieonline, Log: o.Log,
 	}, "127.0.0.1:0", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("core simulator: %w", err)

@@ -1,5 +1,5 @@
-// Package anprsim is a stand-in for the population register ANPR (doors A and
-// B) and for the PDND token endpoint before it, for tests and demonstrations.
+// Package anprsim is a stand-in for the population register ANPR (doors A, B and
+// C) and for the PDND token endpoint before it, for tests and demonstrations.
 //
 // It promises to refuse what the real thing is known to refuse
 // (specs/anpr-pdnd-modi.md §1 to §4), as opaquely as the real thing does, and
@@ -35,6 +35,8 @@ const (
 	TokenPath = "/token.oauth2"
 	JWKSPath  = "/.well-known/jwks.json"
 	CIEPath   = "/anpr-ws-cie-webapp/AnprServiceCIE"
+	// ConsularPath is door C, written as the service is.
+	ConsularPath = "/anpr-ws-CONSOLATI-webapp/AnprServiceCONSOLATI"
 
 	basePath     = "/govway/rest/in/MinInternoPortaANPR-PDND/"
 	queryPath    = "/anpr-service-e002"
@@ -107,6 +109,7 @@ type Identity struct {
 	TokenPath         string            `json:"token_path"`
 	JWKSPath          string            `json:"jwks_path"`
 	CIEPath           string            `json:"cie_path"`
+	ConsularPath      string            `json:"consular_path"`
 	AssertionAudience string            `json:"assertion_audience"` // aud of the client assertion
 	VoucherIssuer     string            `json:"voucher_issuer"`
 	Services          map[string]string `json:"services"`    // code to base path, without the operation
@@ -125,6 +128,7 @@ type Server struct {
 	log    *slog.Logger
 
 	keyOnce func() (voucherKey, error)
+	soap    func() (*sim.SOAPAuthority, error)
 	mutant  atomic.Value // string: the one rule broken on purpose
 
 	mu       sync.Mutex
@@ -136,8 +140,9 @@ type Server struct {
 	callSeq  int64
 	refusals []Refusal
 	cards    []CardEvent
-	replies  map[string]soapReply // door B, by sender and operation id
-	lastOp   map[string]string    // door B, highest id by sender
+	replies  map[string]soapReply // doors B and C, by sender and operation id
+	lastOp   map[string]string    // doors B and C, highest id by sender
+	aligning map[string]alignment // open requests of door C, by their id
 	opsA     map[string]answerA   // door A with strict-opid, by client and id
 	lastOpA  map[string]string
 	jtis     map[string]time.Time
@@ -178,7 +183,7 @@ func New(opt Options) (*Server, error) {
 		opt: opt, clock: opt.Clock, wire: opt.MessageClock, rand: rng.Sub("anprsim"), log: opt.Logger,
 		faults:  sim.NewFaults(profile, rng, Faults()...),
 		clients: map[string]*Client{}, original: map[string][]sim.Person{},
-		replies: map[string]soapReply{}, lastOp: map[string]string{},
+		replies: map[string]soapReply{}, lastOp: map[string]string{}, aligning: map[string]alignment{},
 		opsA: map[string]answerA{}, lastOpA: map[string]string{},
 		jtis: map[string]time.Time{}, used: map[string]int{}, limits: defaultLimits(), tokens: map[string]int{},
 		// Ids grow over restarts without being kept: they follow the clock. They
@@ -186,6 +191,14 @@ func New(opt Options) (*Server, error) {
 		seq: 5837092700 + opt.Clock.Now().Sub(time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)).Milliseconds(),
 	}
 	s.keyOnce = sync.OnceValues(s.loadKey)
+	// One key for all that the register signs.
+	s.soap = sync.OnceValues(func() (*sim.SOAPAuthority, error) {
+		k, err := s.keyOnce()
+		if err != nil {
+			return nil, err
+		}
+		return sim.NewSOAPAuthority(k.private)
+	})
 	err = s.SetMutant(opt.Mutant)
 	if err != nil {
 		return nil, err
@@ -239,7 +252,7 @@ func (s *Server) Faults() *sim.Faults { return s.faults }
 // Identity tells the addresses and audiences.
 func (s *Server) Identity() Identity {
 	id := Identity{
-		TokenPath: TokenPath, JWKSPath: JWKSPath, CIEPath: CIEPath,
+		TokenPath: TokenPath, JWKSPath: JWKSPath, CIEPath: CIEPath, ConsularPath: ConsularPath,
 		AssertionAudience: assertionAudience, VoucherIssuer: tokenIssuer,
 		Services: map[string]string{}, Audiences: map[string]string{},
 		QueryPath: queryPath, StatusPath: "/status",
@@ -253,7 +266,7 @@ func (s *Server) Identity() Identity {
 
 func audience(code string) string { return audienceBase + serviceNames[code] + "/v1" }
 
-// Handler is the protocol surface: token endpoint, door A, door B.
+// Handler is the protocol surface: token endpoint, doors A, B and C.
 func (s *Server) Handler() http.Handler {
 	// No ServeMux: it would answer an unclean path with a redirect, which the
 	// appliance does not.
@@ -264,7 +277,9 @@ func (s *Server) Handler() http.Handler {
 		case r.URL.Path == JWKSPath && r.Method == http.MethodGet:
 			s.serveJWKS(w, r)
 		case r.URL.Path == CIEPath:
-			s.serveCIE(w, r)
+			s.serveSOAP(w, r, doorB)
+		case r.URL.Path == ConsularPath:
+			s.serveSOAP(w, r, doorC)
 		case strings.HasPrefix(r.URL.Path, basePath):
 			s.serveDoorA(w, r)
 		default:
@@ -274,8 +289,8 @@ func (s *Server) Handler() http.Handler {
 	return sim.Unpleasant(s.faults, s.clock, operationOf, nil, route)
 }
 
-// operationOf names the operation for the fault rules: token, jwks, CIE or the
-// service code.
+// operationOf names the operation for the fault rules: token, jwks, CIE, CONS or
+// the service code.
 func operationOf(r *http.Request) string {
 	switch r.URL.Path {
 	case TokenPath:
@@ -283,7 +298,9 @@ func operationOf(r *http.Request) string {
 	case JWKSPath:
 		return "jwks"
 	case CIEPath:
-		return "CIE"
+		return doorB.name
+	case ConsularPath:
+		return doorC.name
 	}
 	if code, _, ok := splitServicePath(r.URL.Path); ok {
 		return code

@@ -2,6 +2,7 @@ package anprsim
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -19,6 +20,20 @@ import (
 const (
 	nsSOAP = "http://schemas.xmlsoap.org/soap/envelope/"
 	nsCIE  = "http://sogei.it/ANPR/CIE0Servizi"
+	nsCons = "http://sogei.it/ANPR/CONSOLATIServizi"
+)
+
+// door is one of the SOAP services: they share security, header and rules of
+// the operation id.
+type door struct {
+	name       string // for faults and the ledger
+	ns, prefix string
+	operations []string
+}
+
+var (
+	doorB = door{"CIE", nsCIE, "cie", []string{"CIE2", "CIE7", "CIE8"}}
+	doorC = door{"CONS", nsCons, "con", []string{"C001", "C002", "C003", "C010"}}
 )
 
 // EN210Until is the first day, in Europe/Rome, on which a comune that is not
@@ -26,8 +41,8 @@ const (
 // paragraph 2); before it CIE2 answers EN210.
 const EN210Until = "2026-06-01"
 
-// soapReply is an answer of door B, kept because a repeated operation id must
-// get the same bytes.
+// soapReply is an answer of doors B and C, kept because a repeated operation id
+// must get the same answer, newly signed.
 type soapReply struct {
 	Sender    string `json:"sender"`
 	ID        string `json:"id"`
@@ -78,46 +93,57 @@ type control struct {
 	AIRE   string `xml:"soggettoAIRE"`
 }
 
-// cieRequest is any of the three; the fields a request does not have stay empty.
+// cieRequest is any of the seven; the fields a request does not have stay empty.
 type cieRequest struct {
+	door      door
 	operation string
+	XMLName   xml.Name
 	Header    header    `xml:"testataRichiesta"`
 	Requester requester `xml:"datiRichiedente"`
 	Wanted    wanted    `xml:"generalita"`
 	Card      *card     `xml:"cartaIdentita"`
 	Annulled  string    `xml:"dataAnnullamento"`
 	Control   *control  `xml:"datiControllo"`
+
+	// Door C.
+	Comune    *comune       `xml:"comuneIscrizioneAIRE"`
+	Residence *xmlResidence `xml:"residenza"`
+	Post      *consulate    `xml:"consolato"`
+	Follow    string        `xml:"idRichiestaANPR"`
 }
 
-type envelope struct {
-	XMLName xml.Name `xml:"http://schemas.xmlsoap.org/soap/envelope/ Envelope"`
-	Body    struct {
-		CIE2 *cieRequest `xml:"http://sogei.it/ANPR/CIE0Servizi RichiestaCIE2"`
-		CIE7 *cieRequest `xml:"http://sogei.it/ANPR/CIE0Servizi RichiestaCIE7"`
-		CIE8 *cieRequest `xml:"http://sogei.it/ANPR/CIE0Servizi RichiestaCIE8"`
-	} `xml:"http://schemas.xmlsoap.org/soap/envelope/ Body"`
+// soapBody is the SOAP Body, the part that is signed.
+type soapBody struct {
+	XMLName  xml.Name     `xml:"http://schemas.xmlsoap.org/soap/envelope/ Body"`
+	Requests []cieRequest `xml:",any"`
 }
 
 var (
-	errNotSOAP  = errors.New("not a SOAP 1.1 envelope with one of the three requests")
+	errNotSOAP  = errors.New("not a SOAP 1.1 Body with one of the service's requests")
 	errDTD      = errors.New("a document type is not allowed")
-	errTrailXML = errors.New("something follows the envelope")
+	errTrailXML = errors.New("something follows the body")
 )
 
 // cieChildren are the elements a request may hold, by the schema published with
 // the service; a name outside makes the request invalid.
 var cieChildren = map[string][]string{
-	"RichiestaCIE2":     {"testataRichiesta", "generalita", "datiRichiedente", "datiControllo"},
-	"RichiestaCIE7":     {"testataRichiesta", "generalita", "cartaIdentita", "dataAnnullamento", "datiRichiedente"},
-	"RichiestaCIE8":     {"testataRichiesta", "datiRichiedente", "generalita", "cartaIdentita"},
-	"testataRichiesta":  {"idOperazioneComune", "codMittente", "codDestinatario", "operazioneRichiesta", "dataOraRichiesta", "tipoOperazione", "protocolloComune", "dataProtocolloComune", "tipoInvio", "dataDecorrenza", "dataDefinizionePratica", "nomeApplicativo", "versioneApplicativo", "fornitoreApplicativo"},
-	"datiRichiedente":   {"codMittente", "idPostazione", "idUtente"},
-	"cartaIdentita":     {"numero", "dataRilascio", "cartaceaElettronica", "interdizioneEspatrio", "comuneRilascio", "consolatoRilascio", "dataScadenza", "dataAnnullamento"},
-	"comuneRilascio":    {"nomeComune", "codiceIstat", "siglaProvinciaIstat", "descrizioneLocalita"},
-	"comuneResidenza":   {"nomeComune", "codiceIstat", "siglaProvinciaIstat", "descrizioneLocalita"},
-	"consolatoRilascio": {"codiceConsolato", "descrizioneConsolato"},
-	"datiControllo":     {"comuneResidenza", "soggettoAIRE"},
-	"codiceFiscale":     {"codFiscale", "validitaCF", "dataAttribuzioneValidita"},
+	"RichiestaCIE2":        {"testataRichiesta", "generalita", "datiRichiedente", "datiControllo"},
+	"RichiestaCIE7":        {"testataRichiesta", "generalita", "cartaIdentita", "dataAnnullamento", "datiRichiedente"},
+	"RichiestaCIE8":        {"testataRichiesta", "datiRichiedente", "generalita", "cartaIdentita"},
+	"RichiestaC001":        {"testataRichiesta", "datiRichiedente", "generalita", "comuneIscrizioneAIRE", "consolato"},
+	"RichiestaC002":        {"testataRichiesta", "datiRichiedente", "generalita", "comuneIscrizioneAIRE", "residenza", "idRichiestaANPR"},
+	"RichiestaC003":        {"testataRichiesta", "datiRichiedente", "generalita", "comuneIscrizioneAIRE", "consolato"},
+	"RichiestaC010":        {"testataRichiesta", "generalita"},
+	"comuneIscrizioneAIRE": {"nomeComune", "codiceIstat", "siglaProvinciaIstat", "descrizioneLocalita"},
+	"consolato":            {"codiceConsolato", "descrizioneConsolato"},
+	"testataRichiesta":     {"idOperazioneComune", "codMittente", "codDestinatario", "operazioneRichiesta", "dataOraRichiesta", "tipoOperazione", "protocolloComune", "dataProtocolloComune", "tipoInvio", "dataDecorrenza", "dataDefinizionePratica", "nomeApplicativo", "versioneApplicativo", "fornitoreApplicativo"},
+	"datiRichiedente":      {"codMittente", "idPostazione", "idUtente"},
+	"cartaIdentita":        {"numero", "dataRilascio", "cartaceaElettronica", "interdizioneEspatrio", "comuneRilascio", "consolatoRilascio", "dataScadenza", "dataAnnullamento"},
+	"comuneRilascio":       {"nomeComune", "codiceIstat", "siglaProvinciaIstat", "descrizioneLocalita"},
+	"comuneResidenza":      {"nomeComune", "codiceIstat", "siglaProvinciaIstat", "descrizioneLocalita"},
+	"consolatoRilascio":    {"codiceConsolato", "descrizioneConsolato"},
+	"datiControllo":        {"comuneResidenza", "soggettoAIRE"},
+	"codiceFiscale":        {"codFiscale", "validitaCF", "dataAttribuzioneValidita"},
 }
 
 // schemaError is a request that is XML but not what the schema says.
@@ -125,40 +151,37 @@ type schemaError struct{ detail string }
 
 func (e *schemaError) Error() string { return e.detail }
 
-// parseCIE reads a SOAP envelope. A *schemaError means the request was
-// recognised and its header may be answered; any other error is a fault.
-func parseCIE(body []byte) (cieRequest, error) {
+// parseSOAP reads the signed Body of a request to a door. A *schemaError means
+// the request was recognised and its header may be answered; any other error is
+// a fault.
+func parseSOAP(body []byte, d door) (cieRequest, error) {
 	if !utf8.Valid(body) {
 		return cieRequest{}, errors.New("not UTF-8")
 	}
-	schemaErr := checkTokens(body)
+	schemaErr := checkTokens(body, d)
 	var invalid *schemaError
 	if schemaErr != nil && !errors.As(schemaErr, &invalid) {
 		return cieRequest{}, schemaErr
 	}
-	var e envelope
-	err := xml.Unmarshal(body, &e)
+	var b soapBody
+	err := xml.Unmarshal(body, &b)
 	if err != nil {
 		return cieRequest{}, fmt.Errorf("not well formed: %w", err)
 	}
-	var req *cieRequest
-	for operation, r := range map[string]*cieRequest{"CIE2": e.Body.CIE2, "CIE7": e.Body.CIE7, "CIE8": e.Body.CIE8} {
-		if r != nil && req != nil {
-			return cieRequest{}, errNotSOAP
-		}
-		if r != nil {
-			r.operation, req = operation, r
-		}
-	}
-	if req == nil {
+	if len(b.Requests) != 1 {
 		return cieRequest{}, errNotSOAP
 	}
-	return *req, schemaErr
+	req := b.Requests[0]
+	req.door, req.operation = d, strings.TrimPrefix(req.XMLName.Local, "Richiesta")
+	if req.XMLName.Space != d.ns || req.XMLName.Local != "Richiesta"+req.operation || !slices.Contains(d.operations, req.operation) {
+		return cieRequest{}, errNotSOAP
+	}
+	return req, schemaErr
 }
 
 // checkTokens walks the document: no document type, nothing after the root,
 // unqualified children with known names, each at most once.
-func checkTokens(body []byte) error {
+func checkTokens(body []byte, d door) error {
 	dec := xml.NewDecoder(bytes.NewReader(body))
 	var path []string
 	seen := []map[string]bool{{}}
@@ -194,7 +217,7 @@ func checkTokens(body []byte) error {
 			seen[len(seen)-1][tok.Name.Local] = true
 			seen = append(seen, map[string]bool{})
 			path = append(path, tok.Name.Local)
-			if inRequest > 0 || tok.Name.Space == nsCIE {
+			if inRequest > 0 || tok.Name.Space == d.ns {
 				inRequest++
 			}
 		case xml.EndElement:
@@ -215,35 +238,56 @@ func checkTokens(body []byte) error {
 	return invalid
 }
 
-func (s *Server) serveCIE(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{taken: &taken{s: s, op: "CIE"}, w: w, r: r, call: Call{Operation: "CIE"}}
+func (s *Server) serveSOAP(w http.ResponseWriter, r *http.Request, d door) {
+	x := &exchange{taken: &taken{s: s, op: d.name}, w: w, r: r, call: Call{Operation: d.name}}
 	if r.Method != http.MethodPost {
-		x.fault(http.StatusMethodNotAllowed, "POST only")
+		x.fault(http.StatusMethodNotAllowed, "fault", "POST only")
 		return
 	}
 	if x.fires(FaultMaintenance) || x.fires(FaultCIEOutage) {
-		x.fault(http.StatusServiceUnavailable, "service unavailable, injected")
+		x.fault(http.StatusServiceUnavailable, "fault", "service unavailable, injected")
+		return
+	}
+	if x.htmlError() {
 		return
 	}
 	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(media) != "text/xml" {
-		x.fault(http.StatusUnsupportedMediaType, "Content-Type is not text/xml")
+		x.fault(http.StatusUnsupportedMediaType, "fault", "Content-Type is not text/xml")
 		return
 	}
-	body, err := readBody(w, r, maxBody)
+	text, err := readBody(w, r, maxBody)
 	if err != nil {
-		x.fault(http.StatusInternalServerError, "body: "+err.Error())
+		x.fault(http.StatusInternalServerError, "fault", "body: "+err.Error())
 		return
 	}
-	req, err := parseCIE(body)
+	authority, err := s.soap()
+	if err != nil {
+		x.fault(http.StatusInternalServerError, "fault", err.Error())
+		return
+	}
+	message, err := authority.CheckRequest(text, s.wire.Now(), func(code string) bool { return s.broken(wssMutants[code]) })
+	var refusal *sim.SOAPRefusal
+	if errors.As(err, &refusal) {
+		x.fault(http.StatusInternalServerError, refusal.Code, refusal.Detail)
+		return
+	}
+	req, err := parseSOAP(message.Body, d)
 	var invalid *schemaError
 	if err != nil && !errors.As(err, &invalid) {
-		x.fault(http.StatusInternalServerError, err.Error())
+		x.fault(http.StatusInternalServerError, "fault", err.Error())
 		return
 	}
 	x.op, x.call.Operation = req.operation, req.operation
+	if d.name == doorC.name {
+		x.op, x.call.Operation = "cons/"+req.operation, "cons/"+req.operation
+	}
 	x.subject = strings.ToUpper(req.Wanted.CF.Code)
 	x.call.Subject, x.call.ClientOp, x.call.Client = x.subject, req.Header.ID, req.Header.Sender
 	x.call.UserID, x.call.Location = req.Requester.User, req.Requester.Station
+	if detail := notTheSender(message, req); detail != "" && !s.broken(MutantWSSSender) {
+		x.fault(http.StatusInternalServerError, "wss_sender", detail)
+		return
+	}
 	if req.operation == "CIE8" && x.fires(FaultCIE8Drop) {
 		x.done(0, "dropped")
 		panic(http.ErrAbortHandler)
@@ -256,26 +300,64 @@ func (s *Server) serveCIE(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = s.flush()
 	}
+	if err == nil {
+		out, err = s.signAnswer(authority, out, x)
+	}
 	if err != nil {
-		x.fault(http.StatusInternalServerError, err.Error())
+		x.fault(http.StatusInternalServerError, "fault", err.Error())
 		return
 	}
 	x.done(http.StatusOK, outcome)
 	if outcome != "OK" && outcome != "replayed" {
-		s.diagnose(Refusal{Operation: req.operation, Client: req.Header.Sender, Status: http.StatusOK, Wire: outcome, Code: outcome, Detail: "answer of the application"})
+		s.diagnose(Refusal{Operation: x.op, Client: req.Header.Sender, Status: http.StatusOK, Wire: outcome, Code: outcome, Detail: "answer of the application"})
 	}
 	w.Header().Set("Content-Type", "text/xml; charset=UTF-8")
 	_, _ = w.Write(out)
 }
 
+// notTheSender says in what the header of a request is not of who signed it.
+func notTheSender(m sim.SOAPMessage, req cieRequest) string {
+	switch {
+	case m.Sender != req.Header.Sender:
+		return "codMittente is not the common name of the site certificate"
+	case req.door.name == doorC.name && req.operation != "C010" && m.Station != req.Requester.Station:
+		// CIEOnline asks for the stations of others, a consular system for its own.
+		return "idPostazione is not the station of the assertion"
+	}
+	return ""
+}
+
+// signAnswer signs an answer, or does not, as told.
+func (s *Server) signAnswer(a *sim.SOAPAuthority, body []byte, x *exchange) ([]byte, error) {
+	if s.broken(MutantAnswerUnsigned) || x.fires(FaultAnswerUnsigned) {
+		return fmt.Appendf(nil, `<soapenv:Envelope xmlns:soapenv="%s"><soapenv:Body>%s</soapenv:Body></soapenv:Envelope>`, nsSOAP, body), nil
+	}
+	return a.Sign(sim.SOAPOrder{Body: string(body), Now: s.wire.Now()})
+}
+
+// IssueSOAP gives a sender of doors B and C its certificates; the key may be
+// nil. Certificates of a register with a folder, or of the same Options.Key,
+// stay good over a restart.
+func (s *Server) IssueSOAP(sender, station string, key *rsa.PrivateKey) (sim.SOAPIdentity, error) {
+	a, err := s.soap()
+	if err != nil {
+		return sim.SOAPIdentity{}, err
+	}
+	return a.Issue(sender, station, key)
+}
+
 // fault is a SOAP fault: the caller learns nothing.
-func (x *exchange) fault(status int, detail string) {
+func (x *exchange) fault(status int, code, detail string) {
 	x.done(status, "Fault")
-	x.s.diagnose(Refusal{Operation: x.op, Client: x.call.Client, Status: status, Wire: "Fault", Code: "fault", Detail: detail})
+	x.s.diagnose(Refusal{Operation: x.op, Client: x.call.Client, Status: status, Wire: "Fault", Code: code, Detail: detail})
 	x.w.Header().Set("Content-Type", "text/xml; charset=UTF-8")
 	x.w.WriteHeader(status)
+	text := "Internal Error"
+	if x.s.broken(MutantSOAPTalkative) {
+		text = code
+	}
 	_, _ = io.WriteString(x.w, `<soapenv:Envelope xmlns:soapenv="`+nsSOAP+`"><soapenv:Body><soapenv:Fault>`+
-		`<faultcode>soapenv:Server</faultcode><faultstring>Internal Error</faultstring>`+
+		`<faultcode>soapenv:Server</faultcode><faultstring>`+text+`</faultstring>`+
 		`</soapenv:Fault></soapenv:Body></soapenv:Envelope>`)
 }
 
@@ -294,18 +376,23 @@ func (s *Server) answerCIE(x *exchange, req cieRequest, errs []anomaly) (out []b
 		return writeReply(req, op, reply{errs: errs})
 	}
 	if earlier, ok := s.replies[h.Sender+" "+h.ID]; ok {
-		if earlier.Operation == req.operation {
+		if earlier.Operation == req.operation && !s.broken(MutantSOAPNoReplay) {
 			return earlier.Body, "replayed", nil
 		}
-		return writeReply(req, op, reply{errs: []anomaly{{Code: "EN079", Kind: "E", Text: "id operazione comune già presente per un servizio diverso"}}})
-	}
-	if !higher(h.ID, s.lastOp[h.Sender]) {
+		if earlier.Operation != req.operation {
+			return writeReply(req, op, reply{errs: []anomaly{{Code: "EN079", Kind: "E", Text: "id operazione comune già presente per un servizio diverso"}}})
+		}
+	} else if !higher(h.ID, s.lastOp[h.Sender]) && !s.broken(MutantSOAPLowerID) {
 		// The code of the real register is not known (specs/anpr-pdnd-modi.md §4.2 gives the rule only).
 		return writeReply(req, op, reply{errs: []anomaly{{Code: "EN080", Kind: "E", Text: "id operazione inferiore all'ultimo inviato", Field: "idOperazioneComune", Value: h.ID}}})
 	}
 	var a reply
 	if len(errs) == 0 {
-		a = s.decideCIE(x, req, op)
+		if req.door.name == doorC.name {
+			a = s.decideConsular(x, req, op)
+		} else {
+			a = s.decideCIE(x, req, op)
+		}
 	} else {
 		a = reply{errs: errs}
 	}
@@ -314,12 +401,15 @@ func (s *Server) answerCIE(x *exchange, req cieRequest, errs []anomaly) (out []b
 		return nil, "", err
 	}
 	r := soapReply{Sender: h.Sender, ID: h.ID, Operation: req.operation, Body: out}
-	err = s.append(entry{Kind: "cie", Card: a.event, Reply: &r})
+	err = s.append(entry{Kind: "cie", Card: a.event, Align: a.aligned, Reply: &r})
 	if err != nil {
 		return nil, "", err
 	}
 	if a.event != nil {
 		s.applyCard(*a.event)
+	}
+	if a.aligned != nil {
+		s.aligning[a.aligned.ID] = *a.aligned
 	}
 	s.keepReply(r)
 	return out, outcome, nil
@@ -353,6 +443,12 @@ type reply struct {
 	people  []sim.Person
 	parents map[string][]sim.Person // of the minors among people, by their tax code
 	issuers map[string]string       // name of an office by its code
+
+	// Door C.
+	warnings []anomaly // beside a good answer
+	aligned  *alignment
+	isAIRE   string
+	source   string
 }
 
 var (
@@ -364,12 +460,14 @@ var (
 	operationKind = []string{"C", "V", "R"}
 )
 
-// decideCIE applies the rules of §4.2. Call with the lock held.
-func (s *Server) decideCIE(x *exchange, req cieRequest, op string) reply {
-	no := func(code, text, field, value string) reply {
-		return reply{errs: []anomaly{{Code: code, Kind: "E", Text: text, Object: req.operation, Field: field, Value: value}}}
+// checkHeader applies the rules of the header and of the requester; nil when
+// they are kept.
+func checkHeader(req cieRequest, subject string) *reply {
+	no := func(code, text, field, value string) *reply {
+		r := refuses(req, code, text, field, value)
+		return &r
 	}
-	schema := func(field, value string) reply {
+	schema := func(field, value string) *reply {
 		return no("EN489", "La richiesta non risulta valida secondo lo schema", field, value)
 	}
 	h := req.Header
@@ -385,21 +483,45 @@ func (s *Server) decideCIE(x *exchange, req cieRequest, op string) reply {
 		return no("EN489", "Tipo invio non compatibile con l'ambiente", "tipoInvio", h.Environment)
 	case !strings.HasPrefix(h.Recipient, "ANPR0"):
 		return schema("codDestinatario", h.Recipient)
+	case req.operation == "C010": // has no requester
 	case !senderShape.MatchString(req.Requester.Sender):
 		return schema("datiRichiedente.codMittente", req.Requester.Sender)
 	case req.Requester.Station == "" || len(req.Requester.Station) > 20:
 		return schema("idPostazione", req.Requester.Station)
 	case req.Requester.User == "" || len(req.Requester.User) > 16:
 		return schema("idUtente", req.Requester.User)
-	case x.subject == "" && req.Wanted.Record == "":
+	}
+	// C002 may follow an earlier request, whose subject is known.
+	if subject == "" && req.Wanted.Record == "" && (req.operation != "C002" || req.Follow == "") {
 		return schema("codiceFiscale", "")
 	}
+	return nil
+}
+
+func refuses(req cieRequest, code, text, field, value string) reply {
+	return reply{errs: []anomaly{{Code: code, Kind: "E", Text: text, Object: req.operation, Field: field, Value: value}}}
+}
+
+func (s *Server) found(req cieRequest, subject string) []*record {
 	var found []*record
 	for _, r := range s.people {
-		if x.subject != "" && r.person.CF == x.subject || x.subject == "" && recordID(r.person) == req.Wanted.Record {
+		if subject != "" && r.person.CF == subject || subject == "" && recordID(r.person) == req.Wanted.Record {
 			found = append(found, r)
 		}
 	}
+	return found
+}
+
+// decideCIE applies the rules of §4.2. Call with the lock held.
+func (s *Server) decideCIE(x *exchange, req cieRequest, op string) reply {
+	no := func(code, text, field, value string) reply { return refuses(req, code, text, field, value) }
+	schema := func(field, value string) reply {
+		return no("EN489", "La richiesta non risulta valida secondo lo schema", field, value)
+	}
+	if wrong := checkHeader(req, x.subject); wrong != nil {
+		return *wrong
+	}
+	found := s.found(req, x.subject)
 	if req.operation == "CIE2" {
 		return s.decideCIE2(x, req, found, no)
 	}
@@ -429,7 +551,7 @@ func (s *Server) decideCIE(x *exchange, req cieRequest, op string) reply {
 	if c.Comune != nil && c.Post != nil {
 		return no("EHR41", "Comune e consolato di rilascio devono essere valorizzati in alternativa", "comuneRilascio", "")
 	}
-	event := &CardEvent{Time: s.clock.Now(), Operation: req.operation, Sender: h.Sender, ClientOp: h.ID, ANPROp: op, CF: p.CF}
+	event := &CardEvent{Time: s.clock.Now(), Operation: req.operation, Sender: req.Header.Sender, ClientOp: req.Header.ID, ANPROp: op, CF: p.CF}
 	if req.operation == "CIE7" {
 		known := s.cardOf(p, c.Number)
 		switch {

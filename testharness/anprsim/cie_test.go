@@ -33,9 +33,34 @@ type rawAnswer struct {
 	Subjects xmlSubjects `xml:"listaSoggetti"`
 }
 
-func (w *world) post(body string) (*http.Response, []byte) {
+// post signs the element inside an envelope, for the sender of the tests.
+func (w *world) post(envelope string) (*http.Response, []byte) {
 	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.http.URL+w.id.CIEPath, strings.NewReader(body))
+	text := envelope
+	if inner := insideBody.FindStringSubmatch(envelope); inner != nil {
+		out, err := w.sender("CIEONL").Sign(sim.SOAPOrder{Body: inner[1], Operator: "MTASLV80A55H501J", Now: w.sim.wire.Now()})
+		if err == nil {
+			text = string(out)
+		}
+	}
+	return w.send(w.id.CIEPath, text)
+}
+
+var insideBody = regexp.MustCompile(`(?s)<soapenv:Body>(.*)</soapenv:Body>`)
+
+func (w *world) sender(name string) sim.SOAPIdentity {
+	w.t.Helper()
+	id, err := w.sim.IssueSOAP(name, "PDL-1", testKeys()[1])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return id
+}
+
+// send posts a finished message.
+func (w *world) send(path, text string) (*http.Response, []byte) {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.http.URL+path, strings.NewReader(text))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -71,7 +96,12 @@ func (w *world) cie(operation, id, inner string) cieAnswer {
 	if a.XMLName.Space != nsCIE {
 		w.t.Errorf("%s: answer %s is not in the namespace of the service", operation, a.XMLName.Local)
 	}
-	out := cieAnswer{Header: a.Header, Errors: a.Errors, raw: body, People: a.Subjects.List}
+	if _, err := w.sender("CIEONL").CheckAnswer(body, w.sim.wire.Now()); err != nil {
+		w.t.Errorf("%s: the answer's signature: %v", operation, err)
+	}
+	// What is repeated is the content; the signature is always fresh.
+	content := body[bytes.Index(body, []byte("<cie:")):]
+	out := cieAnswer{Header: a.Header, Errors: a.Errors, raw: content, People: a.Subjects.List}
 	for _, c := range []*card{a.Issued, a.Annulled} {
 		if c != nil {
 			out.Card = *c
@@ -248,17 +278,24 @@ func TestACuriousComuneGetsEN210UntilJune2026(t *testing.T) {
 func TestBrokenSOAPIsAFault(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	good := soap("CIE8", "1", who(person(t, "ok")))
+	signed, err := w.sender("CIEONL").Sign(sim.SOAPOrder{Body: insideBody.FindStringSubmatch(soap("CIE8", "1", who(person(t, "ok"))))[1], Operator: "X", Now: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(signed)
 	for name, body := range map[string]string{
 		"empty": "", "not XML": "{}", "cut": good[:len(good)-20], "trailing": good + "<x/>", "DTD": `<!DOCTYPE x [<!ENTITY e "x">]>` + good,
 		"other operation": strings.ReplaceAll(good, "CIE8", "CIE9"), "SOAP 1.2": strings.Replace(good, nsSOAP, "http://www.w3.org/2003/05/soap-envelope", 1),
 		"not UTF-8": strings.Replace(good, "LUCIA", "LUCI\xc0", 1),
 	} {
-		if res, answer := w.post(body); res.StatusCode != 500 || !bytes.Contains(answer, []byte("Fault")) {
+		if res, answer := w.send(w.id.CIEPath, body); res.StatusCode != 500 || !bytes.Contains(answer, []byte("Fault")) {
 			t.Errorf("%s: %d %s", name, res.StatusCode, answer)
 		}
 	}
-	qualified := strings.NewReplacer("<generalita>", "<c:generalita>", "</generalita>", "</c:generalita>").Replace(good)
+	if res, _ := w.post(soap("CIE9", "1", "")); res.StatusCode != 500 {
+		t.Errorf("another operation: %d", res.StatusCode)
+	}
+	qualified := strings.NewReplacer("<generalita>", "<c:generalita>", "</generalita>", "</c:generalita>").Replace(soap("CIE8", "1", who(person(t, "ok"))))
 	if res, answer := w.post(qualified); res.StatusCode != 200 || !bytes.Contains(answer, []byte("EN489")) {
 		t.Errorf("qualified children: %d %s", res.StatusCode, answer)
 	}
@@ -271,7 +308,11 @@ func TestALostCIE8IsNotRecordedAndCanBeResent(t *testing.T) {
 		t.Fatal(err)
 	}
 	inner := who(person(t, "ok")) + cardXML("CA1", "2026-11-21", "1", atRome, "2036-11-21")
-	res, err := http.Post(w.http.URL+w.id.CIEPath, "text/xml", strings.NewReader(soap("CIE8", "7", inner)))
+	signed, err := w.sender("CIEONL").Sign(sim.SOAPOrder{Body: insideBody.FindStringSubmatch(soap("CIE8", "7", inner))[1], Operator: "X", Now: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.Post(w.http.URL+w.id.CIEPath, "text/xml", bytes.NewReader(signed))
 	if err == nil {
 		t.Errorf("an answer came: %d", res.StatusCode)
 		_ = res.Body.Close()

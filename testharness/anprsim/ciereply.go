@@ -7,7 +7,7 @@ import (
 	"airegw/testharness/sim"
 )
 
-// The answers of door B. The wrappers are qualified, what they hold is not.
+// The answers of doors B and C. The wrappers are qualified, what they hold is not.
 
 type xmlHeader struct {
 	ID        string `xml:"idOperazioneComune"`
@@ -104,7 +104,7 @@ type xmlSubject struct {
 	Citizenship []xmlCitizenship `xml:"cittadinanza"`
 	Cancelled   *xmlCancellation `xml:"datiCancellazione"`
 	Card        *card            `xml:"cartaIdentita"`
-	Source      string           `xml:"provenienzaInformazioni"`
+	Source      string           `xml:"provenienzaInformazioni,omitempty"`
 }
 
 type xmlSubjects struct {
@@ -118,14 +118,20 @@ type xmlAnswer struct {
 	Annulled *card        `xml:"cartaIdentitaAnnullata"`
 	General  *xmlGeneral  `xml:"generalita"`
 	Subjects *xmlSubjects `xml:"listaSoggetti"`
-	Errors   *xmlErrors   `xml:"listaErrori"`
+	// Door C: one answer has what another has not, in the order of the schema.
+	Residence *xmlResidence `xml:"residenza"`
+	State     string        `xml:"statoRichiesta,omitempty"`
+	IsAIRE    string        `xml:"isAire,omitempty"`
+	Source    string        `xml:"provenienzaInformazioni,omitempty"`
+	Errors    *xmlErrors    `xml:"listaErrori"`
 }
 
-// writeReply makes the envelope and says the outcome: OK or an error code.
+// writeReply makes the answer's element and says the outcome: OK or an error
+// code.
 func writeReply(req cieRequest, op string, a reply) (body []byte, outcome string, err error) {
 	h := req.Header
 	ans := xmlAnswer{
-		XMLName: xml.Name{Local: "cie:Risposta" + req.operation},
+		XMLName: xml.Name{Local: req.door.prefix + ":Risposta" + req.operation},
 		Header: xmlHeader{
 			ID: h.ID, Sender: "ANPR00", Recipient: h.Sender, Operation: req.operation,
 			Time: h.Time, ANPROp: op, Outcome: "0000",
@@ -134,14 +140,27 @@ func writeReply(req cieRequest, op string, a reply) (body []byte, outcome string
 	outcome = "OK"
 	if len(a.errs) > 0 {
 		outcome = a.errs[0].Code
-		ans.XMLName.Local, ans.Header.Outcome = "cie:rispostaKO", "XXXX"
+		ans.XMLName.Local, ans.Header.Outcome = req.door.prefix+":rispostaKO", "XXXX"
 		ans.Errors = &xmlErrors{}
 		for _, e := range a.errs {
 			ans.Errors.List = append(ans.Errors.List, xmlError(e))
 		}
 	}
+	for _, w := range a.warnings {
+		if ans.Errors == nil {
+			ans.Errors = &xmlErrors{}
+		}
+		ans.Errors.List = append(ans.Errors.List, xmlError(w))
+	}
+	ans.IsAIRE, ans.Source = a.isAIRE, a.source
+	if a.aligned != nil {
+		ans.State, ans.Residence = a.aligned.State, a.aligned.Residence
+		if a.aligned.Operation != "C002" {
+			ans.State = ""
+		}
+	}
 	for _, p := range a.people {
-		if req.operation == "CIE2" {
+		if req.operation == "CIE2" || req.operation == "C001" {
 			if ans.Subjects == nil {
 				ans.Subjects = &xmlSubjects{}
 			}
@@ -163,11 +182,8 @@ func writeReply(req cieRequest, op string, a reply) (body []byte, outcome string
 	if err != nil {
 		return nil, "", fmt.Errorf("write the answer: %w", err)
 	}
-	wrap := "cie:RispostaEsito" + req.operation
-	body = fmt.Appendf(nil, `<?xml version="1.0" encoding="UTF-8"?>`+"\n"+
-		`<soapenv:Envelope xmlns:soapenv="%s"><soapenv:Body><%s xmlns:cie="%s">%s</%s></soapenv:Body></soapenv:Envelope>`,
-		nsSOAP, wrap, nsCIE, inner, wrap)
-	return body, outcome, nil
+	wrap := req.door.prefix + ":RispostaEsito" + req.operation
+	return fmt.Appendf(nil, `<%s xmlns:%s="%s">%s</%s>`, wrap, req.door.prefix, req.door.ns, inner, wrap), outcome, nil
 }
 
 func xmlGeneralOf(p sim.Person) xmlGeneral {

@@ -237,17 +237,26 @@ func (s *Server) serveDoorA(w http.ResponseWriter, r *http.Request) {
 	x.query(code)
 }
 
+// htmlError plays the front end's own page.
+func (x *exchange) htmlError() bool {
+	param, ok := x.take(FaultHTMLError)
+	if !ok {
+		return false
+	}
+	status, err := strconv.Atoi(param)
+	if err != nil || status < 200 || status > 599 {
+		status = http.StatusInternalServerError
+	}
+	x.done(status, "html")
+	x.w.Header().Set("Content-Type", "text/html; charset=UTF-8")
+	x.w.WriteHeader(status)
+	_, _ = io.WriteString(x.w, "<!DOCTYPE html><html><head><title>GovWay-OP20000-9999</title></head><body><h1>Servizio non disponibile</h1></body></html>")
+	return true
+}
+
 // frontFaults plays the appliance's own troubles, before anything is read.
 func (x *exchange) frontFaults() bool {
-	if param, ok := x.take(FaultHTMLError); ok {
-		status, err := strconv.Atoi(param)
-		if err != nil || status < 200 || status > 599 {
-			status = http.StatusInternalServerError
-		}
-		x.done(status, "html")
-		x.w.Header().Set("Content-Type", "text/html; charset=UTF-8")
-		x.w.WriteHeader(status)
-		_, _ = io.WriteString(x.w, "<!DOCTYPE html><html><head><title>GovWay-OP20000-9999</title></head><body><h1>Servizio non disponibile</h1></body></html>")
+	if x.htmlError() {
 		return true
 	}
 	switch {

@@ -61,6 +61,9 @@ const (
 	// Door B.
 	FaultCIE8Drop  = "cie8-drop"
 	FaultCIEOutage = "cie-outage"
+	// Doors B and C.
+	FaultAnswerUnsigned = "answer-unsigned"
+	FaultConsularWarn   = "consular-disagrees"
 )
 
 // Faults lists what this simulator can do wrong.
@@ -113,7 +116,9 @@ func Faults() []sim.Fault {
 		{Name: FaultNoSince, About: "start of residence missing (row 34)"},
 		{Name: FaultIDChange, About: "another idANPR than last time (row 37)"},
 		{Name: FaultCIE8Drop, About: "CIE8 is lost: no answer, nothing recorded (row 36)", Hostile: 0.03},
-		{Name: FaultCIEOutage, About: "door B answers 503", Rude: 0.02, Hostile: 0.05},
+		{Name: FaultCIEOutage, About: "doors B and C answer 503", Rude: 0.02, Hostile: 0.05},
+		{Name: FaultAnswerUnsigned, About: "an answer of door B or C comes without its signature"},
+		{Name: FaultConsularWarn, About: "EA044 to EA047 beside good data of door C; param is the code, EA046 by default"},
 	}
 	for _, f := range sim.TransportFaults() {
 		// The front appliance has its own ways of saying 503.

@@ -66,6 +66,7 @@ type entry struct {
 	Index  int         `json:"index,omitempty"` // which of the people with this tax code
 	Card   *CardEvent  `json:"card,omitempty"`
 	Reply  *soapReply  `json:"reply,omitempty"`
+	Align  *alignment  `json:"align,omitempty"`
 }
 
 func (s *Server) openJournal() error {
@@ -96,7 +97,12 @@ func (s *Server) replay(e entry) error {
 		if e.Card != nil {
 			s.applyCard(*e.Card)
 		}
-		s.keepReply(*e.Reply)
+		if e.Align != nil {
+			s.aligning[e.Align.ID] = *e.Align
+		}
+		if e.Reply != nil {
+			s.keepReply(*e.Reply)
+		}
 	default:
 		return fmt.Errorf("unknown entry %q", e.Kind)
 	}

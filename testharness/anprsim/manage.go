@@ -38,6 +38,11 @@ func (s *Server) Management() http.Handler {
 	})
 	mux.HandleFunc("POST /clients", s.manageClient)
 	mux.HandleFunc("POST /vouchers", s.manageVoucher)
+	mux.HandleFunc("POST /soap", s.manageSOAP)
+	mux.HandleFunc("GET /alignments", func(w http.ResponseWriter, _ *http.Request) {
+		sim.WriteJSON(w, http.StatusOK, map[string]any{"alignments": s.Alignments()})
+	})
+	mux.HandleFunc("POST /alignments/{id}", s.manageAlignment)
 	mux.HandleFunc("GET /mutants", s.manageMutants)
 	mux.HandleFunc("POST /mutants", s.manageMutate)
 	mux.HandleFunc("GET /quota", s.manageQuota)
@@ -171,6 +176,30 @@ func (s *Server) manageVoucher(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	sim.WriteJSON(w, http.StatusCreated, map[string]any{"access_token": voucher})
+}
+
+// manageSOAP issues the certificates of a sender of doors B and C, with a new key.
+func (s *Server) manageSOAP(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Sender  string `json:"sender"`
+		Station string `json:"station"`
+	}
+	if manageFailed(w, sim.ReadJSON(r.Body, maxBody, &body)) {
+		return
+	}
+	id, err := s.IssueSOAP(body.Sender, body.Station, nil)
+	if manageFailed(w, err) {
+		return
+	}
+	sim.WriteJSON(w, http.StatusCreated, id)
+}
+
+// manageAlignment is the clerk of the comune who closes a request.
+func (s *Server) manageAlignment(w http.ResponseWriter, r *http.Request) {
+	if manageFailed(w, s.CloseAlignment(r.PathValue("id"))) {
+		return
+	}
+	sim.WriteJSON(w, http.StatusOK, map[string]any{"alignments": s.Alignments()})
 }
 
 func (s *Server) manageQuota(w http.ResponseWriter, _ *http.Request) {

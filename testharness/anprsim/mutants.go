@@ -74,7 +74,34 @@ const (
 	MutantFamilyAlone     = "family-alone"
 	MutantNumbers         = "numbers"
 	MutantValidityDropped = "validity-dropped"
+	// Doors B and C.
+	MutantWSSMissing       = "wss-missing"
+	MutantWSSSignature     = "wss-signature"
+	MutantWSSDigest        = "wss-digest"
+	MutantWSSReference     = "wss-reference"
+	MutantWSSCertificate   = "wss-certificate"
+	MutantWSSTime          = "wss-time"
+	MutantWSSAssertion     = "wss-assertion"
+	MutantWSSAssertionSign = "wss-assertion-signature"
+	MutantWSSAssertionTime = "wss-assertion-time"
+	MutantWSSStation       = "wss-station"
+	MutantWSSSender        = "wss-sender"
+	MutantAnswerUnsigned   = "soap-answer-unsigned"
+	MutantSOAPTalkative    = "soap-talkative"
+	MutantSOAPNoReplay     = "soap-no-replay"
+	MutantSOAPLowerID      = "soap-lower-id"
+	MutantConsularComune   = "consular-comune"
+	MutantConsularPending  = "consular-pending"
 )
+
+// wssMutants are the mutants of the rules that testharness/sim checks, by the
+// code of the refusal.
+var wssMutants = map[string]string{
+	"wss_missing": MutantWSSMissing, "wss_signature": MutantWSSSignature, "wss_digest": MutantWSSDigest,
+	"wss_reference": MutantWSSReference, "wss_certificate": MutantWSSCertificate, "wss_time": MutantWSSTime,
+	"wss_assertion": MutantWSSAssertion, "wss_assertion_signature": MutantWSSAssertionSign,
+	"wss_assertion_time": MutantWSSAssertionTime, "wss_station": MutantWSSStation,
+}
 
 // Mutant describes one broken rule and the clause of the sheet it breaks.
 type Mutant struct {
@@ -147,6 +174,23 @@ func Mutants() []Mutant {
 		{MutantFamilyAlone, "§1.2", "C021 answers the subject without the family"},
 		{MutantNumbers, "§1.4", "flags are JSON numbers and booleans"},
 		{MutantValidityDropped, "B.6", "validitaCF is never sent"},
+		{MutantWSSMissing, "§4.1", "a SOAP message without security is answered"},
+		{MutantWSSSignature, "§4.1", "the signature of a SOAP message is not verified"},
+		{MutantWSSDigest, "§4.1", "a signed part of a SOAP message may be changed"},
+		{MutantWSSReference, "§4.1", "Body and Timestamp need not be what is signed"},
+		{MutantWSSCertificate, "§4.1", "anybody's certificate may sign a SOAP message"},
+		{MutantWSSTime, "§4.1", "an old SOAP message is answered"},
+		{MutantWSSAssertion, "§4.1", "the assertion may be missing or incomplete"},
+		{MutantWSSAssertionSign, "§4.1", "the signature of the assertion is not verified"},
+		{MutantWSSAssertionTime, "§4.1", "an old assertion is accepted"},
+		{MutantWSSStation, "§4.1", "the signed station id is not looked at"},
+		{MutantWSSSender, "§4.1", "codMittente may be another's"},
+		{MutantAnswerUnsigned, "§4.1", "answers of the SOAP doors are not signed"},
+		{MutantSOAPTalkative, "§4.1", "the SOAP fault tells the true cause"},
+		{MutantSOAPNoReplay, "§4.2", "a repeated idOperazioneComune gets a new answer"},
+		{MutantSOAPLowerID, "§4.2", "a lower unknown idOperazioneComune is accepted"},
+		{MutantConsularComune, "§4.2bis", "C001 may leave out the comune of AIRE registration"},
+		{MutantConsularPending, "§6", "the same alignment request may be opened twice"},
 	}
 }
 

@@ -62,6 +62,9 @@ type Options struct {
 	// Registry is the base URL of the register's simulator (door B). Empty: the
 	// register is not told.
 	Registry string
+	// RegistryIdentity is what the core signs with there, as CIEOnline (sender
+	// CIEONL); needed with Registry. anprsim.Server.IssueSOAP makes it.
+	RegistryIdentity sim.SOAPIdentity
 	// Log gets what a person would want to see. Zero: nowhere.
 	Log *slog.Logger
 }
@@ -119,6 +122,9 @@ func New(opts Options) (*Sim, error) {
 	}
 	if s.issuer == "" {
 		s.issuer = DefaultIssuer
+	}
+	if opts.Registry != "" && opts.RegistryIdentity.SiteKey == "" {
+		return nil, errors.New("core: the register takes signed messages only, and no identity is given")
 	}
 	if s.clock == nil {
 		s.clock = sim.NewReal()

@@ -1,6 +1,9 @@
 package coresim
 
 import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/xml"
@@ -197,29 +200,31 @@ type register struct {
 }
 
 func (r *register) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	text, _ := io.ReadAll(req.Body)
-	var e struct {
-		Body struct {
-			Request struct {
-				XMLName xml.Name
-				Header  struct {
-					ID        string `xml:"idOperazioneComune"`
-					Operation string `xml:"operazioneRichiesta"`
-				} `xml:"testataRichiesta"`
-				Number string `xml:"cartaIdentita>numero"`
-			} `xml:",any"`
-		} `xml:"http://schemas.xmlsoap.org/soap/envelope/ Body"`
+	envelope, _ := io.ReadAll(req.Body)
+	message, err := soapAuthority().CheckRequest(envelope, testStart, nil)
+	text := message.Body
+	var body struct {
+		Request struct {
+			XMLName xml.Name
+			Header  struct {
+				ID        string `xml:"idOperazioneComune"`
+				Operation string `xml:"operazioneRichiesta"`
+			} `xml:"testataRichiesta"`
+			Number string `xml:"cartaIdentita>numero"`
+		} `xml:",any"`
 	}
-	err := xml.Unmarshal(text, &e)
-	q := e.Body.Request
-	if err != nil || q.XMLName.Space != registryNamespace || q.XMLName.Local != "Richiesta"+q.Header.Operation || req.URL.Path != registryPath {
+	if err == nil {
+		err = xml.Unmarshal(text, &body)
+	}
+	q := body.Request
+	if err != nil || message.Sender != "CIEONL" || q.XMLName.Space != registryNamespace || q.XMLName.Local != "Richiesta"+q.Header.Operation || req.URL.Path != registryPath {
 		w.WriteHeader(http.StatusInternalServerError)
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked = append(r.asked, q.Header.Operation+" "+q.Number+" "+q.Header.ID)
-	r.texts = append(r.texts, string(text))
+	r.texts = append(r.texts, string(text[bytes.Index(text, []byte("<cie:")):]))
 	if len(r.answers) > 0 {
 		answer := r.answers[0]
 		r.answers = r.answers[1:]
@@ -231,11 +236,41 @@ func (r *register) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 func writeSOAP(w http.ResponseWriter, operation, inner string) {
 	w.Header().Set("Content-Type", "text/xml; charset=UTF-8")
-	_, _ = fmt.Fprintf(w, `<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body><cie:RispostaEsito%s xmlns:cie="%s">`, operation, registryNamespace)
 	if strings.Contains(inner, "%") {
 		inner = fmt.Sprintf(inner, operation)
 	}
-	_, _ = fmt.Fprintf(w, `%s</cie:RispostaEsito%s></soapenv:Body></soapenv:Envelope>`, inner, operation)
+	text, err := soapAuthority().Sign(sim.SOAPOrder{Now: testStart, Body: fmt.Sprintf(
+		`<cie:RispostaEsito%[1]s xmlns:cie="%[2]s">%[3]s</cie:RispostaEsito%[1]s>`, operation, registryNamespace, inner)})
+	if err != nil {
+		panic(err)
+	}
+	_, _ = w.Write(text)
+}
+
+// soapKey is the register's and the core's: making one takes long.
+var soapKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
+var soapAuthority = sync.OnceValue(func() *sim.SOAPAuthority {
+	a, err := sim.NewSOAPAuthority(soapKey())
+	if err != nil {
+		panic(err)
+	}
+	return a
+})
+
+func atRegister(t *testing.T) sim.SOAPIdentity {
+	t.Helper()
+	id, err := soapAuthority().Issue("CIEONL", "CIEONLINE", soapKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 func TestTheCoreTellsTheRegisterOfNewAndAnnulledCards(t *testing.T) {
@@ -246,7 +281,7 @@ func TestTheCoreTellsTheRegisterOfNewAndAnnulledCards(t *testing.T) {
 	}}
 	server := httptest.NewServer(door)
 	t.Cleanup(server.Close)
-	w := newWorld(t, Options{Registry: server.URL, Dir: t.TempDir()})
+	w := newWorld(t, Options{Registry: server.URL, RegistryIdentity: atRegister(t), Dir: t.TempDir()})
 	g := w.gateway("airegw")
 	nun := g.accept(example(t, "AIREOrder", "R.1"))
 	if _, err := w.core.Advance(AdvanceRequest{All: true}); err != nil {
@@ -301,7 +336,7 @@ func TestTheCoreTellsTheRegisterOfNewAndAnnulledCards(t *testing.T) {
 func TestWhatTheRegisterWasNotToldIsToldAfterARestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	down := newWorld(t, Options{Registry: "http://127.0.0.1:1", Dir: dir})
+	down := newWorld(t, Options{Registry: "http://127.0.0.1:1", RegistryIdentity: atRegister(t), Dir: dir})
 	g := down.gateway("airegw")
 	g.accept(example(t, "AIREOrder", "R.1"))
 	if _, err := down.core.Advance(AdvanceRequest{All: true, Steps: 2}); err != nil {
@@ -314,7 +349,7 @@ func TestWhatTheRegisterWasNotToldIsToldAfterARestart(t *testing.T) {
 	door := &register{}
 	server := httptest.NewServer(door)
 	t.Cleanup(server.Close)
-	up := newWorld(t, Options{Registry: server.URL, Dir: dir})
+	up := newWorld(t, Options{Registry: server.URL, RegistryIdentity: atRegister(t), Dir: dir})
 	after := settled(t, up).Registry
 	if len(before) != 2 || len(after) != 2 || after[0].ID != before[0].ID || after[1].State != "told" {
 		t.Errorf("before %+v, after %+v", before, after)

@@ -11,10 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"airegw/testharness/sim"
 )
 
-// Door B of the register (specs anpr-pdnd-modi §4.2); WS-Security is not spoken
-// yet. Its ids must grow and a repeated id repeats the earlier answer, hence
+// Door B of the register (specs anpr-pdnd-modi §4.1, §4.2). Its ids must grow and a repeated id repeats the earlier answer, hence
 // one worker, strictly in order, and the id is drawn before the first attempt.
 
 const (
@@ -174,7 +175,7 @@ func (r *registry) tellNext() (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	state, code, err := r.call(text, n.Operation)
+	state, code, err := r.call(text, n)
 	if err != nil {
 		return false, err
 	}
@@ -237,7 +238,7 @@ type soapPost struct {
 
 const registryNamespace = "http://sogei.it/ANPR/CIE0Servizi"
 
-// request is the SOAP text of a notice: the same bytes at every attempt.
+// request is the element of a notice: the same bytes at every attempt.
 func (r *registry) request(n *Notice, o *order) ([]byte, error) {
 	var m soapRequest
 	m.XMLName = xml.Name{Space: registryNamespace, Local: "Richiesta" + n.Operation}
@@ -268,11 +269,7 @@ func (r *registry) request(n *Notice, o *order) ([]byte, error) {
 			m.Card.Comune = &soapComune{Name: p.Office.Name, Istat: p.Office.Code}
 		}
 	}
-	inner, err := marshalSOAP(&m)
-	if err != nil {
-		return nil, err
-	}
-	return inner, nil
+	return marshalSOAP(&m)
 }
 
 // marshalSOAP keeps the request element in the namespace and its children
@@ -285,7 +282,7 @@ func marshalSOAP(m *soapRequest) ([]byte, error) {
 		return nil, fmt.Errorf("encode %s: %w", name, err)
 	}
 	body = bytes.Replace(body, []byte("<cie:"+name+">"), []byte(`<cie:`+name+` xmlns:cie="`+registryNamespace+`">`), 1)
-	return fmt.Appendf(nil, `<?xml version="1.0" encoding="UTF-8"?><soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>%s</soapenv:Body></soapenv:Envelope>`, body), nil
+	return body, nil
 }
 
 func first(s string, n int) string {
@@ -293,11 +290,16 @@ func first(s string, n int) string {
 	return string(runes[:min(n, len(runes))])
 }
 
-// call posts a notice. Told or refused are answers; an error means no answer,
-// to be asked again with the same id.
-func (r *registry) call(text []byte, operation string) (state, code string, err error) {
+// call signs and posts a notice. Told or refused are answers; an error means no
+// answer, to be asked again with the same id and a fresh signature.
+func (r *registry) call(element []byte, n *Notice) (state, code string, err error) {
 	ctx, cancel := context.WithTimeout(r.s.ctx, registryTimeout)
 	defer cancel()
+	me := r.s.opts.RegistryIdentity
+	text, err := me.Sign(sim.SOAPOrder{Body: string(element), Operator: "CIEONLINE", Now: r.s.wire.Now()})
+	if err != nil {
+		return "", "", fmt.Errorf("sign for the register: %w", err)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(r.s.opts.Registry, "/")+registryPath, bytes.NewReader(text))
 	if err != nil {
 		return "", "", fmt.Errorf("ask the register: %w", err)
@@ -316,42 +318,44 @@ func (r *registry) call(text []byte, operation string) (state, code string, err 
 	if resp.StatusCode != http.StatusOK {
 		return "", "", fmt.Errorf("the register answered %d", resp.StatusCode)
 	}
-	return readRegistryAnswer(answer, operation)
+	checked, err := me.CheckAnswer(answer, r.s.wire.Now())
+	if err != nil {
+		return "", "", fmt.Errorf("the register's answer is not signed by it: %w", err)
+	}
+	return readRegistryAnswer(checked.Body, n.Operation)
 }
 
-// readRegistryAnswer takes only what the register promises; anything else is
+// readRegistryAnswer reads the signed Body and takes only what the register promises; anything else is
 // an error, never a success.
 func readRegistryAnswer(answer []byte, operation string) (state, code string, err error) {
 	type header struct {
 		Outcome string `xml:"esitoOperazione"`
 	}
-	var envelope struct {
-		XMLName xml.Name `xml:"http://schemas.xmlsoap.org/soap/envelope/ Envelope"`
-		Body    struct {
-			Outcomes []struct {
-				XMLName xml.Name
-				Answer  struct {
-					Header header `xml:"testataRisposta"`
-				} `xml:"RispostaCIE8"`
-				Annulled struct {
-					Header header `xml:"testataRisposta"`
-				} `xml:"RispostaCIE7"`
-				Refusal *struct {
-					Header header   `xml:"testataRisposta"`
-					Codes  []string `xml:"listaErrori>errore>codiceErroreAnomalia"`
-				} `xml:"rispostaKO"`
-			} `xml:",any"`
-		} `xml:"http://schemas.xmlsoap.org/soap/envelope/ Body"`
+	var body struct {
+		XMLName  xml.Name `xml:"http://schemas.xmlsoap.org/soap/envelope/ Body"`
+		Outcomes []struct {
+			XMLName xml.Name
+			Answer  struct {
+				Header header `xml:"testataRisposta"`
+			} `xml:"RispostaCIE8"`
+			Annulled struct {
+				Header header `xml:"testataRisposta"`
+			} `xml:"RispostaCIE7"`
+			Refusal *struct {
+				Header header   `xml:"testataRisposta"`
+				Codes  []string `xml:"listaErrori>errore>codiceErroreAnomalia"`
+			} `xml:"rispostaKO"`
+		} `xml:",any"`
 	}
-	err = xml.Unmarshal(answer, &envelope)
+	err = xml.Unmarshal(answer, &body)
 	if err != nil {
 		return "", "", fmt.Errorf("the register's answer is not XML as promised: %w", err)
 	}
-	if len(envelope.Body.Outcomes) != 1 || envelope.Body.Outcomes[0].XMLName.Local != "RispostaEsito"+operation ||
-		envelope.Body.Outcomes[0].XMLName.Space != registryNamespace {
+	if len(body.Outcomes) != 1 || body.Outcomes[0].XMLName.Local != "RispostaEsito"+operation ||
+		body.Outcomes[0].XMLName.Space != registryNamespace {
 		return "", "", errors.New("the register's answer is not the one asked for")
 	}
-	o := envelope.Body.Outcomes[0]
+	o := body.Outcomes[0]
 	if o.Refusal != nil {
 		code = "unknown"
 		if len(o.Refusal.Codes) > 0 {
