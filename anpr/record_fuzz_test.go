@@ -58,3 +58,22 @@ func FuzzReadVoucher(f *testing.F) {
 		}
 	})
 }
+
+func FuzzReadSOAPAnswer(f *testing.F) {
+	f.Add([]byte(`<s:Body xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><c:RispostaEsitoC001 xmlns:c="http://sogei.it/ANPR/CONSOLATIServizi"><c:RispostaC001><testataRisposta><esitoOperazione>0000</esitoOperazione></testataRisposta><listaSoggetti><datiSoggetto><generalita><cognome>X</cognome></generalita></datiSoggetto></listaSoggetti></c:RispostaC001></c:RispostaEsitoC001></s:Body>`))
+	f.Add([]byte(`<s:Body xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><c:RispostaEsitoC001 xmlns:c="http://sogei.it/ANPR/CONSOLATIServizi"><c:rispostaKO><testataRisposta><esitoOperazione>XXXX</esitoOperazione></testataRisposta><listaErrori><errore><codiceErroreAnomalia>EN130</codiceErroreAnomalia></errore></listaErrori></c:rispostaKO></c:RispostaEsitoC001></s:Body>`))
+	f.Add([]byte(`<a><b/><b>1</b></a>`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		a, ok := readSOAP(text, ConsularC001)
+		if !ok {
+			return
+		}
+		r, err := a.reading()
+		switch {
+		case err != nil && (err.Kind == "" || err.Code == ""):
+			t.Errorf("an error that says nothing: %+v", err)
+		case err == nil && r.subject == nil && !r.absent && len(r.findings) == 0:
+			t.Errorf("an answer that says nothing: %q", text)
+		}
+	})
+}

@@ -135,7 +135,7 @@ func (s *Server) consult(x *exchange, req cieRequest, found []*record) reply {
 		switch {
 		case p.AIRE == nil || p.Status == sim.StatusResident:
 			return no("EN164", "Il soggetto non risulta iscritto in AIRE", "codiceFiscale", x.subject)
-		case req.Comune != nil && p.AIRE.ComuneISTAT != req.Comune.ISTAT:
+		case len(found) == 1 && req.Comune != nil && p.AIRE.ComuneISTAT != req.Comune.ISTAT:
 			return no("EN074", "Il codice ISTAT del comune competente per il soggetto non coincide con quello specificato", "comuneIscrizioneAIRE", p.AIRE.ComuneISTAT)
 		case req.Wanted.Surname != "" && !sameName(req.Wanted.Surname, p.Surname):
 			return no("EN069", "Incongruenza dati anagrafici: il cognome non coincide", "cognome", req.Wanted.Surname)
