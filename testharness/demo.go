@@ -91,7 +91,7 @@ func StartDemo(ctx context.Context, o DemoOptions) (_ *Demo, err error) {
 	if o.Sims != "" {
 		d.Conn, err = ReadConnection(o.Sims)
 	} else {
-		d.sims, err = StartSims(SimOptions{Dir: filepath.Join(o.Dir, "sims"), Profile: o.Profile, Seed: o.Seed, Step: o.Step, Log: o.Log})
+		d.sims, err = StartSims(SimOptions{Dir: filepath.Join(o.Dir, "sims"), Profile: o.Profile, Seed: o.Seed, Step: o.Step, Log: o.Log, Login: true})
 		if err == nil {
 			d.Conn = d.sims.Connection
 		}
@@ -161,8 +161,24 @@ func taken(ctx context.Context, addr string) bool {
 	return false
 }
 
-// Run serves until ctx ends.
-func (d *Demo) Run(ctx context.Context) error { return d.App.Run(ctx) }
+// Run serves until ctx ends, and joins the simulated federation.
+func (d *Demo) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	joined := make(chan error, 1)
+	go func() {
+		err := JoinFederation(ctx, d.Conn, d.App)
+		if err != nil && ctx.Err() == nil {
+			cancel() // a demo whose people cannot log in is none
+		} else {
+			err = nil
+		}
+		joined <- err
+	}()
+	err := d.App.Run(ctx)
+	cancel()
+	return errors.Join(err, <-joined)
+}
 
 // Close stops everything; the folder keeps what happened.
 func (d *Demo) Close() error {

@@ -30,7 +30,7 @@ import (
 
 // GatewayOptions says how Configure sets a gateway up among simulators.
 type GatewayOptions struct {
-	Listen  string   // default 127.0.0.1:0
+	Listen  string   // default 127.0.0.1:0; with identity providers a free port is taken instead of 0
 	Clients []Office // a machine client each; its private key lands in clients/
 	Workers app.WorkerConfig
 	Log     app.LogConfig
@@ -65,6 +65,12 @@ func Configure(ctx context.Context, conn Connection, dir string, o GatewayOption
 		c.Listen = "127.0.0.1:0"
 	}
 	c.BaseURL = "http://" + c.Listen
+	if conn.OPIdentity != nil {
+		err = configureLogin(ctx, conn, dir, &c)
+		if err != nil {
+			return app.Config{}, err
+		}
+	}
 	c.Database = app.DatabaseConfig{Path: "airegw.db", Keys: "keys/database.keys"}
 	err = configureRegister(ctx, conn, dir, &c)
 	if err != nil {

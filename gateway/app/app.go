@@ -32,6 +32,7 @@ import (
 	"airegw/gateway/federation"
 	"airegw/gateway/issuance"
 	"airegw/gateway/jose"
+	"airegw/gateway/login"
 	"airegw/gateway/outbound"
 	"airegw/gateway/store"
 	"airegw/gateway/web"
@@ -72,6 +73,9 @@ type App struct {
 	log       *slog.Logger
 	web       *web.Server
 	member    *federation.Member // of the CIE federation; nil: none
+	citizens  *login.Citizens
+	operators *login.Operators
+	clock     gateway.Clock
 	public    net.Listener
 	events    net.Listener
 	closers   []func() error
@@ -103,7 +107,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	a := &App{log: o.Log, roles: o.Roles}
+	a := &App{log: o.Log, roles: o.Roles, clock: o.Clock}
 	if a.log == nil {
 		a.log = NewLog(c.Log, os.Stderr)
 	}
@@ -190,9 +194,13 @@ func (a *App) bind(ctx context.Context, c Config, o Options) error {
 		a.eventsURL = "https://" + l.Addr().String()
 		a.closers = append(a.closers, closeListener(a.events))
 	}
+	err = a.openLogins(c, o)
+	if err != nil {
+		return err
+	}
 	a.web, err = web.New(web.Options{
 		Gateway: a.Gateway, Sessions: a.Store.Sessions(), Book: a.Store, Clients: clients{a.Store}, Clock: o.Clock.Now, Log: a.log,
-		BaseURL: a.url, Environment: c.Environment, Demo: o.Demo, Version: o.Version, Limits: o.Limits, Federation: a.member,
+		BaseURL: a.url, Environment: c.Environment, Demo: o.Demo, Version: o.Version, Limits: o.Limits, Federation: a.member, Citizens: a.citizens, Operators: a.operators,
 	})
 	if err != nil {
 		return fmt.Errorf("web: %w", err)
@@ -288,7 +296,7 @@ func (a *App) run(ctx context.Context, work func(context.Context) error) error {
 	}
 	wg.Go(func() { errs[len(servers)] = work(ctx) })
 	if a.member != nil {
-		wg.Go(func() { a.member.Run(ctx) }) // chain and marks stay fresh where logins are served
+		wg.Go(func() { a.keepLogins(ctx, a.clock.After) }) // where logins are served
 	}
 	<-ctx.Done()
 	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)

@@ -42,6 +42,9 @@ type Config struct {
 	// Federation is our membership in the CIE federation, through which citizens
 	// log in; without it they cannot. Its paths are relative to this file too.
 	Federation *federation.Settings `yaml:"federation,omitempty"`
+	// Operators are the OpenID Providers of the administrations, through which
+	// operators log in.
+	Operators []OperatorsConfig `yaml:"operators,omitempty"`
 
 	Workers WorkerConfig `yaml:"workers"`
 	Log     LogConfig    `yaml:"log"`
@@ -200,6 +203,7 @@ func (c *Config) Check() error {
 		needed(o.approvalPath, o.approval)
 	}
 	c.checkFederation(bad)
+	c.checkOperators(bad)
 	c.checkURL("base_url", c.BaseURL, bad)
 	c.checkURL("register.token_url", c.Register.TokenURL, bad)
 	c.checkURL("core.url", c.Core.URL, bad)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"airegw/gateway/federation"
+	"airegw/gateway/web"
 )
 
 // checkFederation answers what is wrong with the values of the section
@@ -46,6 +47,9 @@ func (c *Config) checkFederation(bad func(path, text string)) {
 	base := strings.TrimSuffix(c.BaseURL, "/")
 	if f.ID != "" && f.ID != base && !strings.HasPrefix(f.ID, base+"/") {
 		bad("federation.id", "does not lie at base_url: nobody would find our configuration there")
+	}
+	if callback := base + web.PathCitizenCallback; len(f.RedirectURIs) > 0 && !slices.Contains(f.RedirectURIs, callback) {
+		bad("federation.redirect_uris", "lacks the address we serve: "+callback)
 	}
 	if f.Lifetime < 0 {
 		bad("federation.lifetime", "is no length of time")

@@ -20,7 +20,7 @@ federation:
   homepage_uri: http://localhost:8080
   policy_uri: http://localhost:8080/privacy
   contacts: [ente@pec.example.test]
-  redirect_uris: [http://localhost:8080/callback]
+  redirect_uris: [http://localhost:8080/login/cie/callback]
   keys: keys
   anchor: http://127.0.0.1:1/ta
   anchor_keys: anchor.json

@@ -54,6 +54,8 @@ type loginPage struct {
 	Office  string // typed into the search
 	Many    bool   // more offices than are shown: search
 
+	Ministries []officeChoice // whose people own the rules
+
 	DemoOperators []DemoOperator
 	DemoCitizens  []DemoCitizen
 }
@@ -81,6 +83,11 @@ func (s *Server) pageLogin(c *gin.Context, ev *event) error {
 				Name:   o.Name(),
 				Detail: messages.Text(ev.lang, "office."+string(o.Kind), nil),
 			})
+		}
+	}
+	if s.opt.Operators != nil && page.Office == "" {
+		for _, name := range s.opt.Operators.Ministries() {
+			page.Ministries = append(page.Ministries, officeChoice{ID: pathOperatorStart + "?" + url.Values{"provider": {name}, "next": {next}}.Encode(), Name: name})
 		}
 	}
 	if s.opt.Demo != nil {
@@ -188,8 +195,8 @@ func (s *Server) finishCitizen(c *gin.Context, ev *event) error {
 	return nil
 }
 
-// startOperator is GET /login/operator?office=: to the provider that speaks for
-// the office chosen.
+// startOperator is GET /login/operator?office=, or ?provider= for a ministry:
+// to the provider that speaks for it.
 func (s *Server) startOperator(c *gin.Context, ev *event) error {
 	if s.opt.Operators == nil {
 		return fault{status: http.StatusNotFound, code: "not_found"}
@@ -198,7 +205,7 @@ func (s *Server) startOperator(c *gin.Context, ev *event) error {
 	if err != nil {
 		return err
 	}
-	start := login.OperatorStart{Office: gateway.OfficeFromID(c.Query("office")), ReturnTo: localPath(c.Query("next")), Lang: ev.lang}
+	start := login.OperatorStart{Office: gateway.OfficeFromID(c.Query("office")), Provider: c.Query("provider"), ReturnTo: localPath(c.Query("next")), Lang: ev.lang}
 	start.Binding, err = login.NewBinding(rand.Reader)
 	if err != nil {
 		return err

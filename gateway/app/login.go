@@ -1,0 +1,194 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"airegw/gateway"
+	"airegw/gateway/federation"
+	"airegw/gateway/jose"
+	"airegw/gateway/login"
+	"airegw/gateway/web"
+)
+
+// OperatorsConfig is the OpenID Provider of one administration, with what it may
+// say of whom. An operator chooses an office; the provider follows from it.
+type OperatorsConfig struct {
+	Name     string `yaml:"name"`      // needed
+	Issuer   string `yaml:"issuer"`    // for discovery, byte for byte as it calls itself; needed
+	ClientID string `yaml:"client_id"` // needed
+	// KeyFile signs private_key_jwt; SecretFile holds a client secret on its first
+	// line. One of them is needed.
+	KeyFile    string `yaml:"key_file"`
+	KeyAlg     string `yaml:"key_alg"` // ES256 (default) or RS256
+	SecretFile string `yaml:"secret_file"`
+	// Offices it may speak for, as gateway.ParseOffice reads them; none for a
+	// ministry whose people own the rules and nothing else.
+	Offices []string `yaml:"offices"`
+	// Roles it may give: its word for one of clerk, referent, owner_interior,
+	// owner_maeci. Needed.
+	Roles  map[string]string    `yaml:"roles"`
+	Claims OperatorClaimsConfig `yaml:"claims"`
+	Scopes []string             `yaml:"scopes"` // beside openid
+	Peer   `yaml:",inline"`
+}
+
+// OperatorClaimsConfig names the ID Token's claims; empty: office, role, station,
+// name.
+type OperatorClaimsConfig struct {
+	Office  string `yaml:"office"`
+	Role    string `yaml:"role"`
+	Station string `yaml:"station"`
+	Name    string `yaml:"name"`
+}
+
+// operatorRoles are the roles a provider may give.
+var operatorRoles = []gateway.Role{gateway.RoleClerk, gateway.RoleReferent, gateway.RoleOwnerInterior, gateway.RoleOwnerMAECI}
+
+// checkOperators answers what is wrong with the values of the section operators.
+func (c *Config) checkOperators(bad func(path, text string)) {
+	speaks := map[string]string{}
+	for i, p := range c.Operators {
+		at := fmt.Sprintf("operators[%d]", i)
+		for _, m := range []struct{ path, value string }{{"name", p.Name}, {"client_id", p.ClientID}} {
+			if m.value == "" {
+				bad(at+"."+m.path, "is needed")
+			}
+		}
+		c.checkURL(at+".issuer", strings.TrimSuffix(p.Issuer, "/"), bad)
+		if (p.KeyFile == "") == (p.SecretFile == "") {
+			bad(at+".key_file", "is needed, or secret_file: one of them")
+		}
+		if p.KeyAlg != "" && p.KeyAlg != string(jose.ES256) && p.KeyAlg != string(jose.RS256) {
+			bad(at+".key_alg", "ES256 or RS256")
+		}
+		if len(p.Roles) == 0 {
+			bad(at+".roles", "is needed")
+		}
+		for word, role := range p.Roles {
+			if !slices.Contains(operatorRoles, gateway.Role(role)) {
+				bad(at+".roles."+word, "no role of ours: "+role)
+			}
+		}
+		for j, text := range p.Offices {
+			office, ok := gateway.ParseOffice(text)
+			switch other := speaks[office.ID()]; {
+			case !ok:
+				bad(fmt.Sprintf("%s.offices[%d]", at, j), "no comune and no post answers to "+text)
+			case other != "":
+				bad(fmt.Sprintf("%s.offices[%d]", at, j), other+" speaks for it already")
+			default:
+				speaks[office.ID()] = at
+			}
+		}
+	}
+}
+
+// openLogins makes the ways in that the configuration knows. Nothing is fetched.
+func (a *App) openLogins(c Config, o Options) error {
+	if a.member != nil {
+		redirect := strings.TrimSuffix(a.url, "/") + web.PathCitizenCallback
+		out, err := newOutbound(c, Peer{Proxy: c.Federation.Proxy, CAFile: c.Federation.CAFile}, "cie", 1, o, a.log)
+		if err != nil {
+			return fmt.Errorf("federation: %w", err)
+		}
+		a.citizens, err = login.NewCitizens(login.CitizensConfig{
+			Entity: a.member.Entity, RedirectURI: redirect, Provider: a.member.Provider, Client: out,
+			Store: a.Store, Clock: o.Clock.Now, Random: o.Random, Logger: a.log,
+		})
+		if err != nil {
+			return fmt.Errorf("federation: %w", err)
+		}
+	}
+	if len(c.Operators) == 0 {
+		return nil
+	}
+	cfg := login.OperatorsConfig{
+		RedirectURI: strings.TrimSuffix(a.url, "/") + web.PathOperatorCallback, Store: a.Store, Cards: a.Store,
+		Clock: o.Clock.Now, Random: o.Random, Logger: a.log,
+	}
+	for i, p := range c.Operators {
+		made, err := operatorProvider(c, o, a, i, p)
+		if err != nil {
+			return err
+		}
+		cfg.Providers = append(cfg.Providers, made)
+	}
+	var err error
+	a.operators, err = login.NewOperators(cfg)
+	if err != nil {
+		return &FieldError{"operators", err.Error()}
+	}
+	return nil
+}
+
+func operatorProvider(c Config, o Options, a *App, i int, p OperatorsConfig) (login.OperatorProvider, error) {
+	at := fmt.Sprintf("operators[%d]", i)
+	made := login.OperatorProvider{
+		Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, Roles: map[string]gateway.Role{},
+		Claims: login.OperatorClaims(p.Claims), Scopes: p.Scopes,
+	}
+	for word, role := range p.Roles {
+		made.Roles[word] = gateway.Role(role)
+	}
+	for _, text := range p.Offices {
+		office, _ := gateway.ParseOffice(text) // Check has read it
+		made.Offices = append(made.Offices, office)
+	}
+	var err error
+	if p.KeyFile != "" {
+		alg := jose.ES256
+		if p.KeyAlg != "" {
+			alg = jose.Algorithm(p.KeyAlg)
+		}
+		made.Key, err = jose.LoadKey(c.file(p.KeyFile), alg)
+		if err != nil {
+			return made, &FieldError{at + ".key_file", err.Error()}
+		}
+	} else {
+		raw, err := os.ReadFile(c.file(p.SecretFile))
+		if err != nil {
+			return made, &FieldError{at + ".secret_file", err.Error()}
+		}
+		made.Secret, _, _ = strings.Cut(strings.TrimSpace(string(raw)), "\n")
+		if made.Secret == "" {
+			return made, &FieldError{at + ".secret_file", "the file is empty"}
+		}
+	}
+	made.Client, err = newOutbound(c, p.Peer, "operators "+p.Name, 2, o, a.log)
+	if err != nil {
+		return made, &FieldError{at, err.Error()}
+	}
+	return made, nil
+}
+
+// Member is our membership in the CIE federation; nil without the section.
+func (a *App) Member() *federation.Member { return a.member }
+
+// sweepEvery is how often tokens whose revocation did not get through are tried
+// again.
+const sweepEvery = time.Minute
+
+// keepLogins keeps the provider's chain and our trust marks fresh and revokes
+// what could not be revoked, until ctx ends.
+func (a *App) keepLogins(ctx context.Context, after func(time.Duration) <-chan time.Time) {
+	var member sync.WaitGroup
+	defer member.Wait()
+	member.Go(func() { a.member.Run(ctx) })
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-after(sweepEvery):
+		}
+		err := a.citizens.Sweep(ctx)
+		if err != nil && ctx.Err() == nil {
+			a.log.Warn("tokens of ended logins are not revoked yet", "err", err)
+		}
+	}
+}
