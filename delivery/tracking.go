@@ -31,11 +31,11 @@ var movements = map[Movement][]Movement{
 	"":                     {MovementShipped},
 	MovementShipped:        {MovementOutForDelivery, MovementAttemptFailed, MovementHeldAtPost, MovementAtOffice, MovementReturned, MovementLost, MovementDelivered},
 	MovementReshipped:      {MovementOutForDelivery, MovementAttemptFailed, MovementHeldAtPost, MovementAtOffice, MovementReturned, MovementLost, MovementDelivered},
-	MovementOutForDelivery: {MovementAttemptFailed, MovementHeldAtPost, MovementAtOffice, MovementReturned, MovementLost, MovementDelivered},
+	MovementOutForDelivery: {MovementOutForDelivery, MovementAttemptFailed, MovementHeldAtPost, MovementAtOffice, MovementReturned, MovementLost, MovementDelivered},
 	MovementAttemptFailed:  {MovementOutForDelivery, MovementAttemptFailed, MovementHeldAtPost, MovementAtOffice, MovementReturned, MovementLost, MovementDelivered},
-	MovementHeldAtPost:     {MovementOutForDelivery, MovementAtOffice, MovementReturned, MovementLost, MovementDelivered},
+	MovementHeldAtPost:     {MovementOutForDelivery, MovementAttemptFailed, MovementAtOffice, MovementReturned, MovementLost, MovementDelivered},
 	MovementReturned:       {MovementReshipped, MovementAtOffice, MovementUnclaimed, MovementLost, MovementDestroyed},
-	MovementAtOffice:       {MovementDelivered, MovementUnclaimed, MovementReturned, MovementReshipped},
+	MovementAtOffice:       {MovementDelivered, MovementUnclaimed, MovementReturned, MovementReshipped, MovementDestroyed},
 	MovementUnclaimed:      {MovementDestroyed, MovementDelivered},
 	MovementLost:           nil,
 	MovementDestroyed:      nil,
@@ -56,6 +56,13 @@ const (
 	ReturnNoService  ReturnReason = "service_suspended"
 	ReturnLabelError ReturnReason = "label_differs_from_register"
 )
+
+// Known says whether a reason is one of those above; couriers have others, which
+// say nothing about whose fault it was.
+func (r ReturnReason) Known() bool {
+	_, known := returnFault[r]
+	return known
+}
 
 // returnFault says whether a duplicate is free (B.1.2, B.1.3: non-delivery that
 // is not due to the citizen). Yes: the carrier's or our side's doing. No: the
@@ -127,8 +134,9 @@ func Follow(steps []Step, h policies.Handling, today policies.Date) (Standing, e
 		if i > 0 && st.At.Before(steps[i-1].At) {
 			return Standing{}, &TrackError{"delivery.movement_time", i, string(st.Movement)}
 		}
-		if s.Movement == MovementOutForDelivery && st.Movement == MovementHeldAtPost {
-			// Stored straight from the round: the failed attempt was not sent.
+		if s.Movement == MovementOutForDelivery && (st.Movement == MovementHeldAtPost || st.Movement == MovementOutForDelivery) {
+			// Stored straight from the round, or on a second one: the failed attempt
+			// was not sent.
 			s.Attempts++
 			left = max(left-1, 0)
 		}

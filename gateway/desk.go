@@ -79,6 +79,7 @@ type Tracking struct {
 	Findings  []Finding      `json:"findings,omitempty"`
 	Outcome   *Outcome       `json:"outcome,omitempty"`
 	Mark      Mark           `json:"mark,omitzero"`
+	Parcel    *Transit       `json:"-"` // of a card that is or was on its way; g.Track fills it
 }
 
 // TrackStep is one change of state.
@@ -99,7 +100,9 @@ func (g *Gateway) Track(ctx context.Context, number, code string) (Tracking, err
 	if err != nil {
 		return Tracking{}, err
 	}
-	return r.Tracking(), nil
+	t := r.Tracking()
+	t.Parcel = g.Transit(r)
+	return t, nil
 }
 
 // Tracking answers the request as the tracker shows it.
@@ -905,13 +908,13 @@ func (d Desk) HandOver(ctx context.Context, number, to, check string) error {
 		return invalid("/check", "print_check_unknown")
 	}
 	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
-		if r.State != StateAtComune && r.State != StateAtConsulate {
+		if r.State != StateAtComune && r.State != StateAtConsulate && r.State != StateUnclaimed {
 			return Change{}, nil, moved(r)
 		}
 		if (to == "delegate" && r.Delivery.Delegate == nil) || (to == "parent" && len(r.Input.Parents) == 0) {
 			return Change{}, nil, invalid("/to", "handover_to_nobody_named")
 		}
-		return Change{}, []Event{{
+		return Change{Passage: r.passage(EventDelivered, now)}, []Event{{
 			Type: EventDelivered, At: now, Actor: d.scope.actor, Data: payload(handedOverData{To: to, Check: check}),
 		}}, nil
 	})
@@ -995,9 +998,7 @@ func (d Desk) Checklist(r *Request) []NextAct {
 		add("print", live && o.Prints > 0, printable, "not_prepared")
 		add("confirm", live && o.FormsConfirmed, printable && o.Prints > 0, "print_missing")
 		add("sign", live && !o.SignedAt.IsZero(), r.State == StateFormsReady && live && o.FormsConfirmed && o.Asked == "", "forms_not_confirmed")
-		if r.State == StateAtComune || r.State == StateAtConsulate {
-			add("handover", false, true, "")
-		}
+		d.parcelActs(r, add)
 		if r.State == StateRejectedCNSD || (r.State == StateProductionDefect && o != nil && o.Ended) {
 			add("reopen", false, true, "")
 		}

@@ -47,13 +47,17 @@ const (
 	EventShipped         EventType = "shipped"           //
 	EventReshipped       EventType = "reshipped"         // shipped again after a return
 	EventOutForDelivery  EventType = "out_for_delivery"  //
+	EventAttemptFailed   EventType = "attempt_failed"    // nobody took it; the parcel stays on its way
 	EventHeldAtPost      EventType = "held_at_post"      //
 	EventAtComune        EventType = "at_comune"         //
 	EventAtConsulate     EventType = "at_consulate"      //
 	EventReturned        EventType = "returned"          //
+	EventLost            EventType = "lost"              // the carrier will not find it: the request ends, a new card is free
 	EventDelivered       EventType = "delivered"         // by the postman, or handed over at the counter
 	EventUnclaimed       EventType = "unclaimed"         // one year at the office
 	EventDestroyed       EventType = "destroyed"         // with its record
+	EventDuplicate       EventType = "duplicate_decided" // whether a new card is free, from the evidence
+	EventNonDelivery     EventType = "non_delivery"      // what our own record says of the card that did not arrive
 	EventParked          EventType = "parked"            // a person must look: never discarded
 	EventUnparked        EventType = "unparked"          //
 	EventCancelAsked     EventType = "cancel_asked"      // asked of the core, no answer yet
@@ -91,6 +95,7 @@ var eventTarget = map[EventType]State{
 	EventAtComune:       StateAtComune,
 	EventAtConsulate:    StateAtConsulate,
 	EventReturned:       StateReturned,
+	EventLost:           StateCancelled,
 	EventDelivered:      StateDelivered,
 	EventUnclaimed:      StateUnclaimed,
 	EventDestroyed:      StateDestroyed,
@@ -102,6 +107,7 @@ var facts = map[EventType]bool{
 	EventPresence: true, EventDocuments: true, EventDeclaration: true, EventAssent: true, EventCapture: true, EventFee: true,
 	EventDeliveryChosen: true, EventOrderOpened: true, EventPrinted: true, EventFormsConfirmed: true,
 	EventParked: true, EventUnparked: true, EventCancelAsked: true, EventCancelDenied: true,
+	EventAttemptFailed: true, EventDuplicate: true, EventNonDelivery: true,
 	EventDeliveryAsked: true, EventDeliveryGranted: true, EventDeliveryDenied: true, EventTrackerRevoked: true,
 }
 

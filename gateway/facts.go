@@ -197,6 +197,7 @@ func factsOf(r *Request, on time.Time) policies.Facts {
 	}
 	f.Changed = r.Input.Changed
 	counterFacts(r, &f)
+	r.weighNonDelivery(&f)
 	return f
 }
 

@@ -129,6 +129,7 @@ type Settings struct {
 	RetryMost    time.Duration // longest wait; default 15 min
 	Realign      time.Duration // how often a misaligned request asks the register again; default 6 h
 	FeedEvery    time.Duration // how often the core's feed is read; default 30 s
+	AbandonAfter time.Duration // without any person's act, before a request nobody came back to ends; default 365 days
 	ParkAfter    int           // failures of one outbox row after which a person looks; default 50
 }
 
@@ -146,6 +147,7 @@ func (s Settings) withDefaults() Settings {
 	set(&s.RetryMost, 15*time.Minute)
 	set(&s.Realign, 6*time.Hour)
 	set(&s.FeedEvery, 30*time.Second)
+	set(&s.AbandonAfter, 365*24*time.Hour)
 	if s.Workers <= 0 {
 		s.Workers = 4
 	}
@@ -185,6 +187,8 @@ type Gateway struct {
 	random    io.Reader
 	log       *slog.Logger
 	set       Settings
+
+	past pastRecord
 
 	wakeWork, wakeRelay, wakeStatus, wakeFeed, wakeRules, wakeAlign, wakeReports chan struct{}
 
@@ -257,6 +261,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		loop("alignment", g.wakeAlign, g.set.Poll, g.AlignOnce)
 	}
 	loop("rules", g.wakeRules, rulesEvery, g.RulesOnce)
+	loop("transit", nil, transitEvery, g.TransitOnce)
 	loop("reports", g.wakeReports, time.Minute, g.TellOnce)
 	loop("housekeeping", nil, time.Minute, g.HouseOnce)
 	wg.Wait()

@@ -532,6 +532,13 @@ func (g *Gateway) check(ctx context.Context, r *Request, t Task) error {
 	}
 	actor := systemScope(string(StepCheck)).actor
 	events := []Event{checkedEvent(checked, now, actor)}
+	if r.Input.Reason == policies.ReasonUndelivered && r.NonDelivery == nil {
+		record, err := g.nonDelivery(ctx, r)
+		if err != nil {
+			return err
+		}
+		events = append(events, Event{Type: EventNonDelivery, At: now, Actor: actor, Data: payload(record)})
+	}
 	change := Change{Fence: t.Fence, Surname: checked.Applicant.Person.Surname, Mark: &Mark{}}
 	refusal, blocked := sortFindings(checked.Findings)
 	o := r.Order()
@@ -639,6 +646,14 @@ func (g *Gateway) decide(ctx context.Context, r *Request, t Task) error {
 			outcome.Code, outcome.Field, outcome.Args = "post_not_competent", "/office", map[string]string{"competent": post.Seat}
 		}
 		events = append(events, Event{Type: EventRefused, At: now, Actor: actor, Data: payload(outcome)})
+		return g.commit(ctx, r, change, events...)
+	}
+	if r.NonDelivery != nil && r.NonDelivery.Free == policies.No && refusableStates[r.State] {
+		// The evidence the rules ask for is our own record, and it says otherwise.
+		rule := rules.Evidence(r.Input.Reason, now)
+		events = append(events, Event{Type: EventRefused, At: now, Actor: actor, Data: payload(Outcome{
+			Code: "undelivered_not_free", Field: "/reason", Rule: rule.ID, LegalRef: rule.LegalRef,
+		})})
 		return g.commit(ctx, r, change, events...)
 	}
 	if decision.Misaligned() && r.State == StatePrechecked {

@@ -100,7 +100,10 @@ type Request struct {
 	Counter     Counter
 	Orders      []Order // one per generation, the last is the current one
 	Outcome     *Outcome
-	Expected    *delivery.Plan // expected delivery, with its basis
+	Expected    *delivery.Plan     // expected delivery, with its basis
+	Handling    *policies.Handling // what the rules said of the parcel when it was shipped; nil before
+	Duplicate   *Duplicate         // once it is decided whether a new card is free
+	NonDelivery *NonDelivery       // of a request for a card that did not arrive
 	Mark        Mark
 	Events      []Event
 }
@@ -342,18 +345,19 @@ type (
 		Digest     string    `json:"digest"`
 	}
 	coreData struct {
-		Key      string         `json:"key"`
-		Seq      int            `json:"seq"`
-		EventID  string         `json:"event_id"`
-		At       time.Time      `json:"at"`
-		Reason   string         `json:"reason,omitempty"`
-		Tracking string         `json:"tracking,omitempty"`
-		Carrier  string         `json:"carrier,omitempty"`
-		Until    string         `json:"until,omitempty"`
-		Ended    bool           `json:"ended,omitempty"`
-		NUN      string         `json:"nun,omitempty"`
-		Office   Office         `json:"office,omitzero"` // to whom the parcel came, when that is another office
-		Expected *delivery.Plan `json:"expected,omitempty"`
+		Key      string             `json:"key"`
+		Seq      int                `json:"seq"`
+		EventID  string             `json:"event_id"`
+		At       time.Time          `json:"at"`
+		Reason   string             `json:"reason,omitempty"`
+		Tracking string             `json:"tracking,omitempty"`
+		Carrier  string             `json:"carrier,omitempty"`
+		Until    string             `json:"until,omitempty"`
+		Ended    bool               `json:"ended,omitempty"`
+		NUN      string             `json:"nun,omitempty"`
+		Office   Office             `json:"office,omitzero"` // to whom the parcel came, when that is another office
+		Expected *delivery.Plan     `json:"expected,omitempty"`
+		Handling *policies.Handling `json:"handling,omitempty"` // of a parcel shipped now
 	}
 	handedOverData struct {
 		Key   string `json:"key"`
@@ -568,17 +572,29 @@ func (r *Request) absorb(e Event) error {
 			return err
 		}
 		r.TrackerCode = p.Tracker
-	case EventCertified, EventRejected, EventInProduction, EventDefect, EventShipped, EventReshipped,
-		EventOutForDelivery, EventHeldAtPost, EventAtComune, EventAtConsulate, EventReturned:
+	case EventCertified, EventRejected, EventInProduction, EventDefect:
 		return r.absorbCore(e, order)
-	case EventDelivered:
+	case EventShipped, EventReshipped, EventOutForDelivery, EventAttemptFailed, EventHeldAtPost, EventAtComune, EventAtConsulate,
+		EventReturned, EventLost, EventDelivered:
 		var d coreData
 		if err := read(e.Data, &d); err != nil {
 			return err
 		}
+		if e.Type == EventLost {
+			r.Outcome = &Outcome{Code: outcomeLost}
+		}
 		if d.Seq > 0 {
 			return r.absorbCore(e, order)
 		}
+		r.absorbParcel(d) // an office's word
+	case EventDuplicate:
+		r.Duplicate = new(Duplicate)
+		return read(e.Data, r.Duplicate)
+	case EventNonDelivery:
+		r.NonDelivery = new(NonDelivery)
+		return read(e.Data, r.NonDelivery)
+	case EventDestroyed:
+		return r.absorbDestruction(e)
 	}
 	return nil
 }
@@ -626,23 +642,31 @@ func (r *Request) absorbCore(e Event, order func(string) (*Order, error)) error 
 		return fmt.Errorf("core event %d after %d", d.Seq, o.CoreSeq)
 	}
 	o.CoreSeq = d.Seq
-	if d.Tracking != "" {
+	r.absorbParcel(d)
+	if d.NUN != "" {
+		o.NUN = d.NUN // a defect is remade under a new number, which the producer decides
+	}
+	o.Ended = d.Ended
+	if e.Type == EventRejected {
+		o.Dead = true
+	}
+	return nil
+}
+
+// absorbParcel reads what an event says of the parcel, whoever tells it.
+func (r *Request) absorbParcel(d coreData) {
+	if o := r.Order(); o != nil && d.Tracking != "" {
 		o.Tracking, o.Carrier = d.Tracking, d.Carrier
 	}
 	if d.Expected != nil {
 		r.Expected = d.Expected
 	}
-	if d.NUN != "" {
-		o.NUN = d.NUN // a defect is remade under a new number, which the producer decides
+	if d.Handling != nil {
+		r.Handling = d.Handling
 	}
-	o.Ended = d.Ended
 	if !d.Office.IsZero() {
 		r.Office = d.Office
 	}
-	if e.Type == EventRejected {
-		o.Dead = true
-	}
-	return nil
 }
 
 // both reads the two sides of an event.

@@ -46,9 +46,10 @@ const (
 //	submitted ──► prechecked ──► in_enquiry ──► forms_ready ──► signed ──► relayed ──► certified ──► in_production ──► shipped
 //	   │  ▲           │  ▲          │  ▲            │  (void)      │           │            (or rejected_cnsd)  │  ▲          │
 //	   ▼  │           ▼  │          ▼  │            ▼              ▼           ▼                                 ▼  │          ├─► out_for_delivery ─► delivered
-//	 misaligned ◄─────┴──┘      suspended      in_enquiry     in_enquiry   cancelled                 production_defect        ├─► on_hold_post ─► delivered | returned
-//	                                                                                                                          ├─► at_comune | at_consulate ─► delivered | unclaimed ─► destroyed
-//	 refused, cancelled, abandoned: final                                                                                     └─► returned ─► reshipped | at_consulate | unclaimed
+//	 misaligned ◄─────┴──┘      suspended      in_enquiry     in_enquiry   cancelled                 production_defect        ├─► on_hold_post ─► delivered | returned | out_for_delivery
+//	                                                                                                                          ├─► at_comune | at_consulate ─► delivered | reshipped | returned | unclaimed ─► destroyed
+//	 refused, cancelled, abandoned: final                                                                                     ├─► returned ─► reshipped | at_comune | at_consulate | unclaimed | destroyed
+//	                                                                                                                          └─► cancelled (lost by the carrier)
 var transitions = map[State][]State{
 	StateSubmitted:        {StatePrechecked, StateMisaligned, StateRefused, StateCancelled, StateAbandoned},
 	StatePrechecked:       {StateInEnquiry, StateMisaligned, StateRefused, StateCancelled, StateAbandoned},
@@ -62,14 +63,14 @@ var transitions = map[State][]State{
 	StateCertified:        {StateInProduction, StateCancelled},
 	StateInProduction:     {StateShipped, StateProductionDefect},
 	StateProductionDefect: {StateInProduction, StateInEnquiry},
-	StateShipped:          {StateOutForDelivery, StateOnHoldPost, StateAtComune, StateAtConsulate, StateReturned, StateDelivered},
-	StateOutForDelivery:   {StateDelivered, StateOnHoldPost, StateReturned},
-	StateOnHoldPost:       {StateDelivered, StateReturned, StateOutForDelivery},
-	StateAtComune:         {StateDelivered, StateUnclaimed},
-	StateAtConsulate:      {StateDelivered, StateUnclaimed},
-	StateReturned:         {StateReshipped, StateAtConsulate, StateUnclaimed},
-	StateReshipped:        {StateOutForDelivery, StateOnHoldPost, StateAtComune, StateAtConsulate, StateReturned, StateDelivered},
-	StateUnclaimed:        {StateDestroyed},
+	StateShipped:          {StateOutForDelivery, StateOnHoldPost, StateAtComune, StateAtConsulate, StateReturned, StateDelivered, StateCancelled},
+	StateOutForDelivery:   {StateOutForDelivery, StateDelivered, StateOnHoldPost, StateAtComune, StateAtConsulate, StateReturned, StateCancelled},
+	StateOnHoldPost:       {StateDelivered, StateReturned, StateOutForDelivery, StateAtComune, StateAtConsulate, StateCancelled},
+	StateAtComune:         {StateDelivered, StateUnclaimed, StateReturned, StateReshipped, StateDestroyed},
+	StateAtConsulate:      {StateDelivered, StateUnclaimed, StateReturned, StateReshipped, StateDestroyed},
+	StateReturned:         {StateReshipped, StateAtComune, StateAtConsulate, StateUnclaimed, StateDestroyed, StateCancelled},
+	StateReshipped:        {StateOutForDelivery, StateOnHoldPost, StateAtComune, StateAtConsulate, StateReturned, StateDelivered, StateCancelled},
+	StateUnclaimed:        {StateDestroyed, StateDelivered},
 	StateDelivered:        {},
 	StateRefused:          {},
 	StateCancelled:        {},

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"airegw/gateway/fault"
-	"airegw/policies"
 )
 
 // TakeCoreEvent takes an event the core pushed: it verifies it and keeps it,
@@ -144,9 +143,11 @@ var coreEvents = map[string]EventType{
 	"production_defect": EventDefect,
 	"shipped":           EventShipped,
 	"out_for_delivery":  EventOutForDelivery,
+	"attempt_failed":    EventAttemptFailed,
 	"held_at_post":      EventHeldAtPost,
 	"at_office":         EventAtComune,
 	"returned":          EventReturned,
+	"lost":              EventLost,
 	"delivered":         EventDelivered,
 }
 
@@ -161,10 +162,10 @@ func (g *Gateway) applyEvent(ctx context.Context, r *Request, e CoreEvent) error
 		return g.parkEvent(ctx, r, e, "core_event_unknown")
 	case t == EventShipped && r.State == StateReturned:
 		t = EventReshipped
-	case t == EventAtComune && (r.Delivery.Option == policies.DeliveryConsulate || r.State == StateReturned || r.Office.Kind == OfficePost):
+	case t == EventAtComune && r.parcelAtPost(e.Details.Office):
 		t = EventAtConsulate
 	}
-	if !coreMaySpeak(r.State) || step(r.State, eventTarget[t]) != nil {
+	if !coreMaySpeak(r.State) || !r.mayFollow(t) {
 		return g.parkEvent(ctx, r, e, "core_event_out_of_order")
 	}
 	data := coreData{
@@ -183,7 +184,10 @@ func (g *Gateway) applyEvent(ctx context.Context, r *Request, e CoreEvent) error
 	if err != nil {
 		return wrap("apply core event", err)
 	}
-	return g.commit(ctx, r, Change{Applied: &CoreRef{e.OrderKey, e.Seq}, Mark: &Mark{}},
+	if t == EventShipped || t == EventReshipped {
+		data.Handling = g.handling(r, e.At)
+	}
+	return g.commit(ctx, r, Change{Applied: &CoreRef{e.OrderKey, e.Seq}, Mark: &Mark{}, Passage: r.passage(t, e.At)},
 		Event{Type: t, At: now, Actor: Actor{Kind: ActorCore, ID: "core"}, Data: payload(data)})
 }
 

@@ -20,6 +20,7 @@ import (
 type Store interface {
 	RuleStore
 	CorrectionStore
+	DeliveryStore
 	CardReportStore
 
 	// Create stores a new request with its first event. If the idempotency key
@@ -167,6 +168,7 @@ type Change struct {
 	Applied *CoreRef // core events up to this one are applied by this change
 	WipeKey string   // order key whose first halves are wiped
 	Printed string   // order key whose halves were printed now (starts their 60 minutes)
+	Passage *Passage // a card has arrived, or will not: counted for the record by country
 	Unpark  bool     // outbox rows of this request that are parked become due now
 	Audit   []AuditEntry
 	// Corrections, when not nil, is what is to be mended in the register by now.

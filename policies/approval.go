@@ -2,6 +2,8 @@ package policies
 
 import (
 	"crypto"
+	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -128,4 +130,64 @@ func (s *Set) approvable(o Owner) error {
 func sameKey(a, b jose.PublicKey) bool {
 	eq, ok := a.Raw().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && eq.Equal(b.Raw())
+}
+
+// ApprovalsDir is the folder beside the rule files where the two owners' keys
+// and approvals may lie. It is no part of the content that they sign.
+const ApprovalsDir = "approvals"
+
+// CheckApprovals verifies the two owners' approvals of exactly this set, read
+// from a folder: of each owner OWNER.jwks, a set of public keys (JWK Set), and
+// OWNER.jws, the detached signature. It answers every defect with the file and
+// line it is in; none when both hold.
+func (s *Set) CheckApprovals(fsys fs.FS) LoadErrors {
+	var l loader
+	signatures, keys := map[Owner]string{}, map[Owner]jose.KeySet{}
+	for _, o := range Owners {
+		raw, err := fs.ReadFile(fsys, keyFileOf(o))
+		if err == nil {
+			keys[o], err = jose.ParseKeySet(raw)
+		}
+		if err != nil || keys[o].Len() == 0 {
+			l.fail(keyFileOf(o), 1, CodeApprovalNoKey, because("no public key of the owner can be read", err))
+		}
+		raw, err = fs.ReadFile(fsys, signatureFileOf(o))
+		signatures[o] = strings.TrimSpace(string(raw))
+		if err != nil || signatures[o] == "" {
+			l.fail(signatureFileOf(o), 1, CodeApprovalMissing, because("the owner has not signed this rule set", err))
+		}
+	}
+	if len(l.errs) > 0 {
+		return l.errs
+	}
+	for _, o := range Owners {
+		if err := s.VerifyApproval(o, signatures[o], keys[o]); err != nil {
+			l.fail(signatureFileOf(o), 1, codeOfApproval(err), err.Error())
+		}
+	}
+	if len(l.errs) > 0 {
+		return l.errs
+	}
+	if err := s.VerifyApprovals(signatures, keys); err != nil {
+		l.fail(keyFileOf(OwnerMAECI), 1, codeOfApproval(err), "the same key speaks for both owners")
+	}
+	return l.errs
+}
+
+func because(what string, err error) string {
+	if err == nil {
+		return what
+	}
+	return what + ": " + err.Error()
+}
+
+func keyFileOf(o Owner) string       { return string(o) + ".jwks" }
+func signatureFileOf(o Owner) string { return string(o) + ".jws" }
+
+func codeOfApproval(err error) string {
+	var e *ApprovalError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return CodeApprovalInvalid
 }

@@ -223,7 +223,9 @@ func (e *evaluation) reason() {
 		}
 	case ReasonExpiry:
 		// A cancelled or lost card does not wait for its day to expire.
-		if (card.State == CardValid || card.State == CardStateUnknown) && !card.Expires.IsZero() &&
+		// Paper ended with its day, whatever is printed on it (A7).
+		ended := card.Kind == CardPaper && e.rule(keyPaperCard).Verdict != VerdictAllow
+		if !ended && (card.State == CardValid || card.State == CardStateUnknown) && !card.Expires.IsZero() &&
 			e.today.Before(card.Expires.AddDays(-e.rule(keyEarlyDays).Number)) {
 			e.apply(keyTooEarly)
 		}
@@ -325,10 +327,16 @@ func (e *evaluation) minor() {
 	if assent != "" && slices.Contains(e.rule(keyAssentExpatriation).Codes, assent) {
 		return
 	}
-	if assent != "" && e.f.Expatriation == ExpatriationNotDeclared && slices.Contains(e.rule(keyAssentDomestic).Codes, assent) {
-		return
+	if e.domesticOnly() {
+		return // the card is issued, with the note
 	}
 	e.applyOpen(keyAssentMissing, assent == "")
+}
+
+// domesticOnly reports a minor's card that has the assent for a card, but not
+// that for travel abroad: whatever else was declared, it carries the note (A74).
+func (e *evaluation) domesticOnly() bool {
+	return e.f.ParentsAssent != AssentUnknown && e.isMinor() && slices.Contains(e.rule(keyAssentDomestic).Codes, string(e.f.ParentsAssent))
 }
 
 func (e *evaluation) isMinor() bool {
@@ -489,7 +497,7 @@ func (e *evaluation) note() {
 	switch {
 	case e.f.Person.Citizenship != "" && e.f.Person.Citizenship != italian:
 		k = keyNoteForeign
-	case e.f.Expatriation == ExpatriationNotDeclared, e.f.Expatriation == ExpatriationObstacle:
+	case e.f.Expatriation == ExpatriationNotDeclared, e.f.Expatriation == ExpatriationObstacle, e.domesticOnly():
 	default:
 		return
 	}
@@ -612,4 +620,10 @@ func (s *Set) Handling(o DeliveryOption, country, post string, on time.Time) (Ha
 		ReturnRule:      back.ID,
 		UnclaimedDays:   v[keyUnclaimedDays].Number,
 	}, nil
+}
+
+// Evidence returns the rule that says what must be shown for a reason at an
+// instant; of an unknown reason, for a first issue.
+func (s *Set) Evidence(r Reason, on time.Time) *Rule {
+	return s.at(keyEvidenceFirst+keyID(max(reasonIndex(r), 0)), 0, on.Unix()) //nolint:gosec // an index of Reasons
 }

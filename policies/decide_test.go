@@ -141,10 +141,80 @@ func checkWhole(t interface {
 	}
 }
 
+// deciders finds, without the index that Decide uses, the rules written for a
+// delivery that hold at an instant, and returns those of the most specific
+// scope that speaks of the country.
+func deciders(s *Set, byKey map[keyID][]*Rule, country string, ch Channel, option int, at int64) []*Rule {
+	k := keyDeliveryPost
+	if ch == ChannelComune {
+		k = keyDeliveryComune
+	}
+	var best []*Rule
+	for _, r := range byKey[k+keyID(option)] { //nolint:gosec // four options
+		ours := r.scope.level == levelDefault ||
+			(r.scope.level == levelCountry && r.scope.name == country) ||
+			(r.scope.level == levelGroup && s.InGroup(r.scope.name, country))
+		if !ours || at < r.from || at >= r.to {
+			continue
+		}
+		if len(best) > 0 && r.scope.level > best[0].scope.level {
+			best = nil
+		}
+		if len(best) == 0 || r.scope.level == best[0].scope.level {
+			best = append(best, r)
+		}
+	}
+	return best
+}
+
+func rulesByKey(s *Set) map[keyID][]*Rule {
+	out := map[keyID][]*Rule{}
+	for _, r := range s.Rules() {
+		out[r.key] = append(out[r.key], r)
+	}
+	return out
+}
+
+// checkDeciders holds that exactly one rule decides each delivery, and that it
+// is the one Decide names for somebody without conditions of their own.
+func checkDeciders(t *testing.T, s *Set, byKey map[keyID][]*Rule, f Facts) {
+	t.Helper()
+	d := s.Decide(f)
+	for i := range DeliveryOptions {
+		found := deciders(s, byKey, f.ResidenceCountry, f.Channel, i, f.On.Unix())
+		if len(found) != 1 {
+			t.Fatalf("%s %s %s at %s: %d rules decide", f.ResidenceCountry, f.Channel, DeliveryOptions[i], f.On, len(found))
+		}
+		o := &d.Options[i]
+		if o.Rule != found[0].ID && !(found[0].Verdict != VerdictRefuse && o.Code == "delivery.delegate_missing") {
+			t.Fatalf("%s %s %s at %s: %s decides, %s is written", f.ResidenceCountry, f.Channel, DeliveryOptions[i], f.On, o.Rule, found[0].ID)
+		}
+	}
+}
+
+// ageLimits are the ages at which any rule of the set begins to answer
+// otherwise.
+func ageLimits(s *Set) []int {
+	var out []int
+	for _, r := range s.Rules() {
+		switch {
+		case r.Number == 0:
+		case r.key == keyValidityChildUnder, r.key == keyAdultAge, r.key == keyValiditySeniorFrom, r.key == keyRefreshAge,
+			r.key == keyPrintsAge, r.key == keySignatureAge, r.key >= keyDelegateUnder && r.key <= keyDelegateUnder4:
+			out = append(out, r.Number)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 func TestOneRuleDecidesEachOptionForEveryCountryChannelAgeAndDate(t *testing.T) {
 	t.Parallel()
 	s := Shipped()
-	ages := []int{3, 12, 14, 18, 70}
+	byKey, ages := rulesByKey(s), ageLimits(s)
+	if !slices.Equal(ages, []int{3, 12, 14, 18, 70}) {
+		t.Errorf("age limits %v", ages)
+	}
 	n := 0
 	for _, country := range s.Countries() {
 		for _, at := range ruleDates(s) {
@@ -154,6 +224,7 @@ func TestOneRuleDecidesEachOptionForEveryCountryChannelAgeAndDate(t *testing.T) 
 				for _, ch := range []Channel{ChannelComune, ChannelPost} {
 					f := plainFacts(when, country)
 					f.Channel = ch
+					checkDeciders(t, s, byKey, f)
 					for _, age := range ages {
 						for _, shift := range []int{-1, 0, 1} {
 							f.Person.BirthDate = Date{today.Year - age, today.Month, today.Day}.AddDays(shift)
@@ -171,6 +242,7 @@ func TestOneRuleDecidesEachOptionForEveryCountryChannelAgeAndDate(t *testing.T) 
 func TestAHundredThousandRandomPointsHaveOneAnswer(t *testing.T) {
 	t.Parallel()
 	s := Shipped()
+	byKey := rulesByKey(s)
 	r := rand.New(rand.NewPCG(20261121, 1)) //nolint:gosec // a fixed seed is wanted
 	from := time.Date(2016, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
 	to := time.Date(2036, 12, 31, 0, 0, 0, 0, time.UTC).Unix()
@@ -183,6 +255,7 @@ func TestAHundredThousandRandomPointsHaveOneAnswer(t *testing.T) {
 		f.Reason = Reasons[r.IntN(len(Reasons))]
 		f.Person.BirthDate = DateOf(on).AddDays(-r.IntN(36_500))
 		checkWhole(t, s, f)
+		checkDeciders(t, s, byKey, f)
 	}
 }
 

@@ -89,8 +89,8 @@ const (
 	levelGroup
 	levelCountry
 	levelPost
-	// levelGiven is added to the level of a rule that is only supposed (With):
-	// it outweighs every rule of the set, whatever its scope.
+	// levelGiven is added to the level of a rule that is only supposed (With),
+	// which outweighs every rule of the set, whatever its scope.
 	levelGiven
 )
 
@@ -282,6 +282,7 @@ func (s *Set) at(k keyID, place int16, t int64) *Rule { return s.viewAt(place, t
 func (s *Set) makeEras(table *[keyCount][][]span, places int) {
 	s.eras = make([][]era, places)
 	known := map[view]*view{}
+	alike := map[string][]era{} // places with the same views share one list
 	for p := range places {
 		own := p == 0
 		var cuts []int64
@@ -315,6 +316,12 @@ func (s *Set) makeEras(table *[keyCount][][]span, places int) {
 			}
 			s.eras[p] = append(s.eras[p], era{c, shared})
 		}
+		name := fmt.Sprint(s.eras[p])
+		if list, ok := alike[name]; ok {
+			s.eras[p] = list
+		} else {
+			alike[name] = s.eras[p]
+		}
 	}
 }
 
@@ -330,7 +337,7 @@ type loader struct {
 	countries []string
 	rules     []*Rule
 	seen      map[string]string // rule id to "file:line"
-	supposed  bool              // rules of With may hide rules of the set
+	partial   bool              // keys that no decision reads may have no rule (Sized)
 }
 
 func (l *loader) fail(file string, line int, code, detail string) {
@@ -866,8 +873,8 @@ func (l *loader) build() *Set {
 	next := int16(len(s.countries) + 1) //nolint:gosec // at most 676 countries
 	var posts []string
 	for _, r := range l.rules {
-		switch r.scope.level % levelGiven {
-		case levelDefault:
+		switch r.scope.level {
+		case levelDefault, levelGiven:
 		case levelGroup:
 			if _, ok := l.groups[r.scope.name]; !ok {
 				l.fail(r.File, r.Line, CodeLoadScope, "no such group: "+r.scope.name)
@@ -894,8 +901,8 @@ func (l *loader) build() *Set {
 	var table [keyCount][][]span
 	for k := range byKey {
 		l.overlaps(byKey[k])
-		base := timeline(byKey[k][scope{level: levelGiven}], byKey[k][scope{}])
-		if at, ok := gap(base); ok {
+		base := timeline(byKey[k][scope{}])
+		if at, ok := gap(base); ok && !(l.partial && len(byKey[k]) == 0) {
 			l.fail(".", 0, CodeLoadGap, keyTable[k].name+": no default rule "+at)
 			continue
 		}
@@ -909,12 +916,14 @@ func (l *loader) build() *Set {
 		}
 		for _, spans := range row[1:] {
 			for _, sp := range spans {
-				sp.rule.used = true
+				if sp.rule != nil {
+					sp.rule.used = true
+				}
 			}
 		}
 		table[k] = row
 	}
-	if len(l.errs) == 0 && !l.supposed {
+	if len(l.errs) == 0 {
 		for _, r := range l.rules {
 			if !r.used {
 				l.fail(r.File, r.Line, CodeLoadUnreachable, r.ID)
@@ -929,30 +938,24 @@ func (l *loader) build() *Set {
 
 // placeLine lays the rules of one place over each other by precedence.
 func (l *loader) placeLine(rules map[scope][]*Rule, groups []string, country, post string, base []span) []span {
-	levels := make([][]*Rule, 0, 8)
-	own := false
-	for _, tier := range []scopeLevel{levelGiven, 0} {
-		var byPost []*Rule
-		if post != "" {
-			byPost = rules[scope{tier + levelPost, post}]
-		}
-		byCountry := rules[scope{tier + levelCountry, country}]
-		byGroup := l.groupRules(rules, tier, groups, country)
-		own = own || len(byPost)+len(byCountry)+len(byGroup) > 0
-		levels = append(levels, byPost, byCountry, byGroup, rules[scope{level: tier}])
+	var byPost []*Rule
+	if post != "" {
+		byPost = rules[scope{levelPost, post}]
 	}
-	if !own {
+	byCountry := rules[scope{levelCountry, country}]
+	byGroup := l.groupRules(rules, groups, country)
+	if len(byPost)+len(byCountry)+len(byGroup) == 0 {
 		return base
 	}
-	return timeline(levels...)
+	return timeline(byPost, byCountry, byGroup, rules[scope{}])
 }
 
 // groupRules gathers the rules of a country's groups; two groups must not speak
 // of the same key at the same time, since neither is more specific.
-func (l *loader) groupRules(rules map[scope][]*Rule, tier scopeLevel, groups []string, country string) []*Rule {
+func (l *loader) groupRules(rules map[scope][]*Rule, groups []string, country string) []*Rule {
 	var out []*Rule
 	for _, g := range groups {
-		for _, r := range rules[scope{tier + levelGroup, g}] {
+		for _, r := range rules[scope{levelGroup, g}] {
 			for _, o := range out {
 				if o.scope != r.scope && o.from < r.to && r.from < o.to {
 					l.fail(r.File, r.Line, CodeLoadAmbiguous, country+" is also in "+o.scope.name+" for "+r.Key)

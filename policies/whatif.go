@@ -27,13 +27,11 @@ type Given struct {
 // which stays as it is. Its hash is its own, so that no what-if answer can pass
 // for a decision of s. Bad places, options and overlapping dates are LoadErrors
 // whose line is the index of the rule, from 1.
+//
+// Only the places that the given rules touch are laid anew: other systems ask
+// what-if questions by the thousand.
 func (s *Set) With(given []Given) (*Set, error) {
-	l := loader{groups: maps.Clone(s.groups), countries: slices.Clone(s.countries), supposed: true}
-	for _, r := range s.rules {
-		c := *r
-		c.used = false
-		l.rules = append(l.rules, &c)
-	}
+	l := loader{}
 	h := sha256.New()
 	fmt.Fprintln(h, s.hash)
 	for i, g := range given {
@@ -41,12 +39,105 @@ func (s *Set) With(given []Given) (*Set, error) {
 		fmt.Fprintf(h, "%q\n", fmt.Sprintf("%+v", g))
 		l.suppose(i+1, &g)
 	}
-	out := l.build()
+	byKey := map[keyID]map[scope][]*Rule{}
+	for _, r := range l.rules {
+		if name := r.scope.name; name != "" && !s.KnowsCountry(name[:2]) {
+			l.fail(r.File, r.Line, CodeLoadCountry, name)
+		}
+		if byKey[r.key] == nil {
+			byKey[r.key] = map[scope][]*Rule{}
+		}
+		byKey[r.key][r.scope] = append(byKey[r.key][r.scope], r)
+	}
+	for k := range keyCount {
+		l.overlaps(byKey[k])
+	}
 	if len(l.errs) > 0 {
 		return nil, l.errs
 	}
+	out := *s
 	out.hash = "supposed-sha256:" + hex.EncodeToString(h.Sum(nil))
-	return out, nil
+	out.rules = slices.Concat(s.rules, l.rules)
+	out.lay(l.rules)
+	return &out, nil
+}
+
+// lay puts rules over the views of every place they speak of.
+func (s *Set) lay(rules []*Rule) {
+	s.eras, s.posts = slices.Clone(s.eras), maps.Clone(s.posts)
+	names := make([]string, len(s.eras)) // of each place
+	for i, c := range s.countries {
+		names[i+1] = c
+	}
+	for post, p := range s.posts {
+		names[p] = post
+	}
+	for _, r := range rules {
+		if r.scope.level != levelGiven+levelPost || s.posts[r.scope.name] != 0 {
+			continue
+		}
+		// A post without rules of its own has been its country until now.
+		s.posts[r.scope.name] = int16(len(s.eras)) //nolint:gosec // as many as the caller supposes
+		names = append(names, r.scope.name)
+		s.eras = append(s.eras, s.eras[s.place(r.scope.name[:2], "")])
+	}
+	type before struct {
+		first *era
+		rules string
+	}
+	known := map[before][]era{}
+	for p, name := range names {
+		var here []*Rule
+		for _, r := range rules {
+			if r.scope.name == "" || r.scope.name == name || (len(name) > 2 && r.scope.name == name[:2]) {
+				here = append(here, r)
+			}
+		}
+		if len(here) == 0 {
+			continue
+		}
+		slices.SortStableFunc(here, func(a, b *Rule) int { return int(b.scope.level) - int(a.scope.level) })
+		at := before{&s.eras[p][0], fmt.Sprint(here)}
+		if _, ok := known[at]; !ok {
+			known[at] = overlay(s.eras[p], here)
+		}
+		s.eras[p] = known[at]
+	}
+}
+
+// overlay lays rules, the most specific first, over the views of one place.
+func overlay(eras []era, rules []*Rule) []era {
+	var cuts []int64
+	for _, e := range eras {
+		cuts = append(cuts, e.from)
+	}
+	for _, r := range rules {
+		cuts = append(cuts, r.from)
+		if r.to != maxInstant {
+			cuts = append(cuts, r.to)
+		}
+	}
+	slices.Sort(cuts)
+	cuts = slices.Compact(cuts)
+	out := make([]era, 0, len(cuts))
+	i := 0
+	for _, c := range cuts {
+		for i+1 < len(eras) && eras[i+1].from <= c {
+			i++
+		}
+		v := eras[i].view
+		for _, r := range slices.Backward(rules) {
+			if r.from <= c && c < r.to {
+				if v == eras[i].view {
+					own := *v
+					v = &own
+				}
+				v[r.key] = r
+			}
+		}
+		out = append(out, era{c, v})
+	}
+	return out
 }
 
 // givenFile stands for the file name in errors and rules of With.

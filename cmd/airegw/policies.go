@@ -64,7 +64,28 @@ func defectText(dir string, defect *policies.LoadError) string {
 	return fmt.Sprintf("%s:%d: %s: %s", filepath.Join(dir, defect.File), defect.Line, defect.Code, defect.Detail)
 }
 
-type policiesCheckCmd struct{ ruleSet }
+type policiesCheckCmd struct {
+	ruleSet
+	Approvals string `placeholder:"DIR" type:"path" help:"Folder with the owners' keys and signatures: interior.jwks, interior.jws, maeci.jwks, maeci.jws (default: \"approvals\" in the folder of the rules, if there is one)."`
+}
+
+// approvals answers the folder of the approvals, "" when there is nothing to
+// check.
+func (c *policiesCheckCmd) approvals() (string, error) {
+	dir := c.Approvals
+	if dir == "" && c.Rules != "" {
+		dir = filepath.Join(c.Rules, policies.ApprovalsDir)
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case err == nil && info.IsDir():
+		return dir, nil
+	case c.Approvals != "":
+		return "", usage("--approvals: %s is no folder", c.Approvals)
+	default:
+		return "", nil
+	}
+}
 
 type checkAnswer struct {
 	OK          bool           `json:"ok"`
@@ -72,6 +93,7 @@ type checkAnswer struct {
 	Rules       int            `json:"rules"`
 	Countries   int            `json:"countries"`
 	Provisional int            `json:"provisional"`
+	Approved    *bool          `json:"approved"` // null: no approvals were given to check
 	Defects     []defectAnswer `json:"defects"`
 }
 
@@ -89,10 +111,22 @@ func (c *policiesCheckCmd) Run(std streams) error {
 		return err
 	}
 	answer := checkAnswer{OK: len(defects) == 0, Defects: []defectAnswer{}}
-	for _, defect := range defects {
-		answer.Defects = append(answer.Defects, defectAnswer{filepath.Join(c.Rules, defect.File), defect.Line, defect.Code, defect.Detail})
-	}
+	dir := c.Rules
 	if answer.OK {
+		signed, err := c.approvals()
+		if err != nil {
+			return err
+		}
+		if signed != "" {
+			defects, dir = set.CheckApprovals(os.DirFS(signed)), signed
+			answer.OK = len(defects) == 0
+			answer.Approved = &answer.OK
+		}
+	}
+	for _, defect := range defects {
+		answer.Defects = append(answer.Defects, defectAnswer{filepath.Join(dir, defect.File), defect.Line, defect.Code, defect.Detail})
+	}
+	if set != nil {
 		answer.RuleSet, answer.Rules, answer.Countries = set.Hash(), len(set.Rules()), len(set.Countries())
 		for _, r := range set.Rules() {
 			if r.Status == policies.StatusProvisional {
@@ -108,13 +142,16 @@ func (c *policiesCheckCmd) Run(std streams) error {
 	case answer.OK:
 		fmt.Fprintf(std.out, "regole / rules %s\n%d regole / rules (%d provvisorie / provisional), %d paesi / countries: in ordine / in order\n",
 			answer.RuleSet, answer.Rules, answer.Provisional, answer.Countries)
+		if answer.Approved != nil {
+			fmt.Fprintln(std.out, "approvata dai due proprietari / approved by both owners")
+		}
 	default:
 		for _, defect := range defects {
-			fmt.Fprintln(std.out, defectText(c.Rules, defect))
+			fmt.Fprintln(std.out, defectText(dir, defect))
 		}
 	}
 	if !answer.OK {
-		return bad("%s: %d defects", c.Rules, len(defects))
+		return bad("%s: %d defects", dir, len(defects))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"airegw/gateway/jose"
 	"airegw/policies"
 )
 
@@ -179,5 +180,54 @@ func TestOnlyAllCountriesAreEveryCountry(t *testing.T) {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+func TestTheApprovalsBesideTheRulesAreCheckedToo(t *testing.T) {
+	t.Parallel()
+	dir := copyRules(t)
+	approvals := filepath.Join(dir, policies.ApprovalsDir)
+	if err := os.Mkdir(approvals, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	code, out, _ := airegw(t, "", "policies", "check", "--rules", dir)
+	if code != 1 || !strings.Contains(out, filepath.Join(approvals, "interior.jws")+":1: rules.approval_missing") {
+		t.Errorf("without signatures: exit %d\n%s", code, out)
+	}
+	for _, o := range policies.Owners {
+		key, err := jose.GenerateKey(jose.ES256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jwks, err := jose.NewKeySet(key.Public()).MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		jws, err := policies.Shipped().Approve(o, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, content := range map[string][]byte{".jwks": jwks, ".jws": []byte(jws)} {
+			if err := os.WriteFile(filepath.Join(approvals, string(o)+name), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// The folder beside the rules, and the same for the set in the binary.
+	for _, args := range [][]string{{"--rules", dir}, {"--approvals", approvals}} {
+		code, out, text := airegw(t, "", append([]string{"policies", "check"}, args...)...)
+		if code != 0 || !strings.Contains(out, "approved by both owners") {
+			t.Errorf("%v: exit %d\n%s%s", args, code, out, text)
+		}
+	}
+	edit(t, filepath.Join(dir, "70-fees-login-booking-travel.yaml"), "2221", "2222")
+	code, out, _ = airegw(t, "", "policies", "check", "--rules", dir, "--json")
+	var a checkAnswer
+	if err := json.Unmarshal([]byte(out), &a); err != nil || code != 1 || a.OK || a.Approved == nil || *a.Approved || len(a.Defects) != 2 ||
+		a.Defects[0].Code != "rules.approval_invalid" || a.Defects[0].Line != 1 || a.RuleSet == "" {
+		t.Errorf("after a change: exit %d\n%s", code, out)
+	}
+	if code, _, _ := airegw(t, "", "policies", "check", "--approvals", filepath.Join(dir, "none")); code != 2 {
+		t.Errorf("a folder that is not there: exit %d", code)
 	}
 }

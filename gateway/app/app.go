@@ -149,7 +149,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		Store: a.Store, Register: register, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment,
 		Clock: o.Clock, Random: o.Random, Log: a.log, Settings: gateway.Settings{
 			Lease: c.Workers.Lease, Poll: c.Workers.Poll, Workers: c.Workers.Count, RecheckAfter: c.Workers.RecheckAfter,
-			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery,
+			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery, AbandonAfter: c.Workers.AbandonAfter,
 		},
 	})
 	if err != nil {

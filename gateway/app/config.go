@@ -119,6 +119,7 @@ type WorkerConfig struct {
 	RetryMost    time.Duration `yaml:"retry_most"`
 	Realign      time.Duration `yaml:"realign"`
 	FeedEvery    time.Duration `yaml:"feed_every"`
+	AbandonAfter time.Duration `yaml:"abandon_after"`
 }
 
 // LogConfig says how logs look. They go to stderr.

@@ -370,7 +370,7 @@ func (e Event) whole() bool {
 	d := e.Details
 	detail := true
 	switch e.Type {
-	case EventRejected, EventReturned:
+	case EventRejected, EventReturned, EventAttemptFailed:
 		detail = d.Reason != ""
 	case EventProductionDefect:
 		detail = d.Reason != "" && d.Remake != nil

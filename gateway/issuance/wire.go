@@ -300,7 +300,7 @@ type Order struct {
 // The states of an order in the core.
 var orderStates = []string{
 	"prepared", "forms_confirmed", "accepted", "certified", "rejected", "in_production", "production_defect", "shipped",
-	"out_for_delivery", "held_at_post", "at_office", "returned", "delivered", "cancelled",
+	"out_for_delivery", "held_at_post", "at_office", "returned", "lost", "delivered", "cancelled",
 }
 
 // DeliveryChange asks for another delivery.
@@ -344,15 +344,17 @@ const (
 	EventProductionDefect = "production_defect"
 	EventShipped          = "shipped"
 	EventOutForDelivery   = "out_for_delivery"
+	EventAttemptFailed    = "attempt_failed"
 	EventHeldAtPost       = "held_at_post"
 	EventAtOffice         = "at_office"
 	EventReturned         = "returned"
+	EventLost             = "lost"
 	EventDelivered        = "delivered"
 )
 
 var eventTypes = []string{
-	EventCertified, EventRejected, EventInProduction, EventProductionDefect, EventShipped, EventOutForDelivery, EventHeldAtPost,
-	EventAtOffice, EventReturned, EventDelivered,
+	EventCertified, EventRejected, EventInProduction, EventProductionDefect, EventShipped, EventOutForDelivery, EventAttemptFailed,
+	EventHeldAtPost, EventAtOffice, EventReturned, EventLost, EventDelivered,
 }
 
 // EventDetails by type, see the contract.

@@ -41,6 +41,7 @@ var counted = []string{
 	"audit_entries", "audit_payloads", "audit_blocks", "sessions", "clients", "used_jti", "revocations", "rule_sets", "rule_approvals",
 	"corrections", "register_usage", "register_stops", "register_tracing",
 	"login_attempts", "login_records", "login_shared", "login_tokens", "operator_cards",
+	"consular_rates", "passages",
 	"card_reports", "session_list",
 }
 

@@ -576,6 +576,10 @@ func commitRest(t *tx, c gateway.Change, now int64) error {
 			return err
 		}
 	}
+	err := commitPassage(t, c.Passage)
+	if err != nil {
+		return err
+	}
 	if c.Printed != "" {
 		_, err := t.exec(sqlPrinted, c.Printed, now)
 		if err != nil {

@@ -33,6 +33,7 @@ const (
 	stateHeld         = "held_at_post"
 	stateAtOffice     = "at_office"
 	stateReturned     = "returned"
+	stateLost         = "lost"
 	stateDelivered    = "delivered"
 	stateCancelled    = "cancelled"
 )
@@ -104,7 +105,7 @@ type heldEvent struct {
 
 // live: a card of this order is or will be in the world.
 func (o *order) live() bool {
-	return o.receipt != nil && !o.ended && o.state != stateRejected && o.state != stateCancelled
+	return o.receipt != nil && !o.ended && o.state != stateRejected && o.state != stateCancelled && o.state != stateLost
 }
 
 // record is a line of the ledger. One of the members is there.
@@ -401,7 +402,7 @@ func (s *Sim) applyEvent(o *order, r *eventRecord, until time.Time) *heldEvent {
 		o.state = stateShipped
 		o.shipments++
 	default:
-		o.state = r.Type
+		o.state = after(r.Type)
 	}
 	if r.Held {
 		s.held = append(s.held, e)

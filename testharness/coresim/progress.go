@@ -10,7 +10,7 @@ import (
 // PlanStep is one event to come. In JSON it may be just the type's name.
 type PlanStep struct {
 	Type   string `json:"type"`
-	Reason string `json:"reason,omitempty"` // cnsd_rejected, production_defect, returned
+	Reason string `json:"reason,omitempty"` // cnsd_rejected, production_defect, attempt_failed, returned
 	// Remake of a production_defect; absent means true.
 	Remake *bool `json:"remake,omitempty"`
 	// After is how long after the event before it, a Go duration; absent means
@@ -56,9 +56,11 @@ var follows = map[string][]string{
 	"production_defect": {stateInProduction},
 	"shipped":           {stateInProduction, stateReturned},
 	"out_for_delivery":  {stateShipped, stateHeld, stateOut},
+	"attempt_failed":    {stateShipped, stateOut},
 	"held_at_post":      {stateShipped, stateOut},
 	"at_office":         {stateShipped, stateOut, stateReturned, stateHeld},
 	"returned":          {stateShipped, stateOut, stateHeld, stateAtOffice},
+	"lost":              {stateShipped, stateOut, stateHeld, stateReturned},
 	"delivered":         {stateShipped, stateOut, stateHeld, stateAtOffice, stateReturned},
 }
 
@@ -69,6 +71,8 @@ func after(event string) string {
 		return stateCertified
 	case "cnsd_rejected":
 		return stateRejected
+	case "attempt_failed":
+		return stateOut
 	}
 	return event
 }
@@ -344,6 +348,8 @@ func (s *Sim) happen(o *order, step PlanStep, rest []PlanStep) (*heldEvent, erro
 		if d.Office == nil {
 			d.Office = o.returnOffice()
 		}
+	case "attempt_failed":
+		d.Reason = or(step.Reason, "nobody_home")
 	case "returned":
 		d.Reason = or(step.Reason, "unclaimed")
 	}

@@ -101,6 +101,8 @@ func Run(t *testing.T, e Engine) {
 		{"an attempt to log in is handed out once", attemptsSpent},
 		{"a login is whole, its tokens wait to be revoked", loginsComplete},
 		{"a card is issued, activated, revoked, in this order", cardsMove},
+		{"rates are kept as they were entered, the newest first", ratesKept},
+		{"passages are counted with the change they belong to", passagesCounted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
