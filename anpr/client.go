@@ -50,6 +50,9 @@ type ServiceConfig struct {
 	PurposeID string
 	// Out calls this service; a breaker and limits per service.
 	Out *outbound.Client
+	// PerDay is our own budget of calls a day, at most the quota granted; 0 sets
+	// none. Needs ClientConfig.Quota.
+	PerDay int
 }
 
 // OperationIDs gives the next idOperazioneClient: digits, at most 30, greater
@@ -61,15 +64,20 @@ type OperationIDs interface {
 
 // ClientConfig of a Client.
 type ClientConfig struct {
-	ClientID      string   // of PDND, a uuid
-	Key           jose.Key // RS256; its kid is registered at PDND
-	TokenURL      string   // of PDND
-	TokenAudience string   // aud of the client assertion, no scheme (spec §2.2)
+	ClientID string   // of PDND, a uuid
+	Key      jose.Key // RS256; its kid is registered at PDND
+	// NextKey, when given, is the second key of a rotation, registered too: the
+	// client changes over when the first is refused.
+	NextKey       jose.Key
+	TokenURL      string // of PDND
+	TokenAudience string // aud of the client assertion, no scheme (spec §2.2)
 	Token         *outbound.Client
 	// Services that are granted; a service missing here is simply not asked.
 	// One of C030, C015, C020 must be there.
 	Services     map[Service]ServiceConfig
 	OperationIDs OperationIDs
+	// Quota remembers what was spent and when to stop; nil: nothing is counted.
+	Quota Quota
 	// StrictOrder sends one call at a time, so that ids also arrive in order;
 	// for a register that refuses a lower id (the old wording, spec §1.4).
 	StrictOrder bool
@@ -86,7 +94,10 @@ type ClientConfig struct {
 type Client struct {
 	cfg      ClientConfig
 	rome     *time.Location
+	keys     []jose.Key
+	active   atomic.Int32 // index of the key that was accepted last
 	vouchers vouchers
+	traces   tracer
 	order    sync.Mutex   // StrictOrder
 	random   sync.Mutex   // Rand need not be safe
 	skew     atomic.Int64 // nanoseconds, register minus us
@@ -111,6 +122,8 @@ type Query struct {
 	AsOf time.Time
 	// Surname and GivenName as declared, to be compared; may be empty.
 	Surname, GivenName string
+	// Urgency ranks the question where the day's budget runs short.
+	Urgency Urgency
 	// BirthDate (YYYY-MM-DD) and Sex (M, F) as declared; may be empty. With both
 	// and the names, a person whom the register knows under another fiscal code
 	// is looked for by personal data (spec §8 row 21).
@@ -118,6 +131,8 @@ type Query struct {
 	// AIREComune is the comune of AIRE registration as far as it is known; door C
 	// cannot be asked without, door A does not need it.
 	AIREComune ComuneRef
+
+	probes []string // services whose stop this check tries
 }
 
 // NewClient checks the configuration and makes a Client; it calls nobody.
@@ -127,6 +142,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, errors.New("anpr: client id is not a uuid")
 	case cfg.Key.Algorithm() != jose.RS256:
 		return nil, errors.New("anpr: the PDND key must be RS256")
+	case !cfg.NextKey.IsZero() && (cfg.NextKey.Algorithm() != jose.RS256 || cfg.NextKey.KID() == cfg.Key.KID()):
+		return nil, errors.New("anpr: the second PDND key must be RS256 and another one")
 	case cfg.Token == nil || cfg.TokenURL == "" || cfg.TokenAudience == "":
 		return nil, errors.New("anpr: token endpoint, its audience or its client missing")
 	case strings.Contains(cfg.TokenAudience, "://"):
@@ -141,7 +158,10 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 			return nil, err
 		}
 	}
-	c := &Client{cfg: cfg}
+	c := &Client{cfg: cfg, keys: []jose.Key{cfg.Key}}
+	if !cfg.NextKey.IsZero() {
+		c.keys = append(c.keys, cfg.NextKey)
+	}
 	if !c.granted(C030) && !c.granted(C015) && !c.granted(C020) {
 		return nil, errors.New("anpr: C030, C015 or C020 is needed")
 	}
@@ -228,6 +248,11 @@ func (c *Client) Check(ctx context.Context, q Query) (Record, error) {
 	if err := q.check(); err != nil {
 		return Record{}, err
 	}
+	probes, held := c.ready(ctx, q.Urgency)
+	if held != nil {
+		return Record{}, held
+	}
+	q.probes = probes
 	now := c.cfg.Clock().UTC().Truncate(time.Millisecond)
 	asOf := now
 	if !q.AsOf.IsZero() {
@@ -474,32 +499,37 @@ const contentType = "application/json"
 
 // call asks one service, with one renewal of the voucher when the register
 // refuses it (401, or the opaque 400 behind which a stale pair or a key not
-// yet propagated may hide, spec §8 rows 5 and 6). Its evidence is appended to
-// rec whatever comes out.
+// yet propagated may hide, spec §8 rows 5 and 6), then one try with the other
+// key where there is one. Its evidence is appended to rec whatever comes out.
 func (c *Client) call(ctx context.Context, s Service, who criteria, q Query, rec *Record) (reading, *RegisterError) {
 	sc := c.cfg.Services[s]
-	key := voucherKey{service: s, purposeID: sc.PurposeID, actor: q.Actor}
-	for renewed := false; ; renewed = true {
+	key := voucherKey{service: s, purposeID: sc.PurposeID, actor: q.Actor, signer: c.active.Load()}
+	for try := 0; ; try++ {
 		v, err := c.voucher(ctx, key, sc)
 		if err != nil {
 			err.Service = s
 			return reading{}, err
 		}
-		ev := Call{Service: s, PurposeID: sc.PurposeID, TrackingDigest: v.digest, VoucherRenewed: renewed}
+		c.resume(ctx, q, stopPDND)
+		ev := Call{Service: s, PurposeID: sc.PurposeID, TrackingDigest: v.digest, VoucherRenewed: try > 0}
 		r, err := c.send(ctx, s, sc, v, who, q, rec.AsOf, &ev)
 		rec.Calls = append(rec.Calls, ev)
 		if err == nil {
+			c.active.Store(v.signer)
+			c.resume(ctx, q, string(s))
 			return r, nil
 		}
 		err.Service, err.TransactionID = s, ev.TransactionID
 		if err.Kind == KindConfiguration {
 			err.ClockSkew = time.Duration(c.skew.Load())
 		}
-		if !renewed && (err.Code == CodeTokenRefused || err.Code == CodeRequestRefused) {
-			c.vouchers.drop(key, v)
-			continue
+		if err.Code != CodeTokenRefused && err.Code != CodeRequestRefused || try > len(c.keys)-1 {
+			return reading{}, err
 		}
-		return reading{}, err
+		c.vouchers.drop(key, v)
+		if try > 0 {
+			key.signer = (v.signer + 1) % int32(len(c.keys)) //nolint:gosec // two keys at most
+		}
 	}
 }
 
@@ -508,6 +538,7 @@ func (c *Client) send(ctx context.Context, s Service, sc ServiceConfig, v *vouch
 		c.order.Lock()
 		defer c.order.Unlock()
 	}
+	sent := 0
 	resp, err := sc.Out.Do(ctx, outbound.Request{
 		Operation: string(s), Method: http.MethodPost, URL: sc.BaseURL + operation,
 		// A question changes nothing: it may be repeated, each time with its own
@@ -515,12 +546,23 @@ func (c *Client) send(ctx context.Context, s Service, sc ServiceConfig, v *vouch
 		Idempotent: true,
 		Accept:     func(int) bool { return true },
 		Prepare: func(ctx context.Context, _ int) (http.Header, []byte, error) {
-			return c.signed(ctx, s, sc, v, who, q, asOf, ev)
+			if sent > 0 {
+				c.trace(sc, v, 0) // the try before brought no whole answer
+			}
+			h, body, err := c.signed(ctx, s, sc, v, who, q, asOf, ev)
+			if err == nil {
+				sent++
+			}
+			return h, body, err
 		},
 	})
 	if err != nil {
+		if sent > 0 {
+			c.trace(sc, v, 0)
+		}
 		return reading{}, transportError(err, c.cfg.Clock)
 	}
+	c.trace(sc, v, resp.Status)
 	sum := sha256.Sum256(resp.Body)
 	ev.Status, ev.Tries, ev.AnswerDigest = resp.Status, resp.Tries, hex.EncodeToString(sum[:])
 	ev.TransactionID = clip(resp.Header.Get("GovWay-Transaction-ID"), 100)
@@ -533,12 +575,13 @@ func (c *Client) send(ctx context.Context, s Service, sc ServiceConfig, v *vouch
 	ev.RegisterOperationID, ev.Notices = r.opID, r.notices
 	if rerr != nil {
 		rerr.Status = resp.Status
-		if rerr.Code == CodeQuota {
+		wait, advised := advice(resp.Header)
+		switch {
+		case rerr.Code == CodeQuota:
 			rerr.RetryAt = c.quotaEnd(resp.Header)
-		} else if wait := resp.Header.Get("Retry-After"); wait != "" {
-			if d, err := time.ParseDuration(wait + "s"); err == nil && d > 0 && d <= 24*time.Hour {
-				rerr.RetryAt = c.cfg.Clock().UTC().Add(d)
-			}
+			c.stop(ctx, string(s), rerr, advised)
+		case advised:
+			rerr.RetryAt = c.cfg.Clock().UTC().Add(wait)
 		}
 		return reading{}, rerr
 	}
@@ -548,7 +591,19 @@ func (c *Client) send(ctx context.Context, s Service, sc ServiceConfig, v *vouch
 // signed builds one try: body, Digest, Agid-JWT-Signature, and checks it all
 // before it leaves.
 func (c *Client) signed(ctx context.Context, s Service, sc ServiceConfig, v *voucher, who criteria, q Query, asOf string, ev *Call) (http.Header, []byte, error) {
+	// The booking and the next id are two durable writes: side by side they cost
+	// one sync of the disk. An id that is not used then only leaves a gap.
+	var held *RegisterError
+	booked := make(chan struct{})
+	go func() {
+		defer close(booked)
+		held = c.book(ctx, s, q.Urgency, c.cfg.Clock().UTC())
+	}()
 	id, err := c.cfg.OperationIDs.NextOperationID(ctx)
+	<-booked
+	if held != nil {
+		return nil, nil, held
+	}
 	if err != nil {
 		return nil, nil, &RegisterError{Kind: KindTemporary, Code: CodeNoOperationID, Service: s, Err: err}
 	}
@@ -565,7 +620,7 @@ func (c *Client) signed(ctx context.Context, s Service, sc ServiceConfig, v *vou
 		return nil, nil, &RegisterError{Kind: KindQuery, Code: CodeQuery, Service: s, Detail: "body"}
 	}
 	digest := bodyDigest(body)
-	signature, err := jose.Sign(c.cfg.Key, jose.TypeJWT, signatureClaims{
+	signature, err := jose.Sign(c.keys[v.signer], jose.TypeJWT, signatureClaims{
 		Iss: c.cfg.ClientID, Sub: c.cfg.ClientID, Aud: sc.Audience, Jti: jti,
 		Iat: now.Unix(), Exp: now.Add(signatureLife).Unix(),
 		Headers: []signedHeader{{Digest: digest}, {ContentType: contentType}},
@@ -581,7 +636,7 @@ func (c *Client) signed(ctx context.Context, s Service, sc ServiceConfig, v *vou
 		"Agid-Jwt-Signature":        {signature},
 		"Agid-Jwt-Trackingevidence": {v.evidence},
 	}
-	if rule := c.preflight(s, sc, header, body, now); rule != "" {
+	if rule := c.preflight(s, sc, c.keys[v.signer], header, body, now); rule != "" {
 		return nil, nil, &RegisterError{Kind: KindConfiguration, Code: CodePreflight, Service: s, Detail: rule}
 	}
 	return header, body, nil
@@ -624,13 +679,10 @@ func transportError(err error, clock func() time.Time) *RegisterError {
 // Rome (spec §1.8; ANPR sends no Retry-After).
 func (c *Client) quotaEnd(h http.Header) time.Time {
 	now := c.cfg.Clock()
-	if wait := h.Get("Retry-After"); wait != "" {
-		if d, err := time.ParseDuration(wait + "s"); err == nil && d > 0 && d <= 24*time.Hour {
-			return now.UTC().Add(d)
-		}
+	if wait, ok := advice(h); ok {
+		return now.UTC().Add(wait)
 	}
-	y, m, d := now.In(c.rome).Date()
-	return time.Date(y, m, d+1, 0, 0, 0, 0, c.rome).UTC()
+	return c.midnight(now)
 }
 
 func (c *Client) uuid() (string, error) {

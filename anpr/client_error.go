@@ -33,6 +33,7 @@ const (
 	CodeCutAnswer       ErrorCode = "register_cut_answer"       // the answer did not arrive whole, or was a redirect
 	CodeOutage          ErrorCode = "register_outage"           // 5xx, 999, EN527
 	CodeQuota           ErrorCode = "register_quota"            // 429: RetryAt says until when to stop
+	CodeBudget          ErrorCode = "register_budget"           // not asked: our own budget of the day, for this urgency, is spent
 	CodeNotJSON         ErrorCode = "register_not_json"         // an HTML page or nothing
 	CodePathUnknown     ErrorCode = "register_path_unknown"     // 404 of the appliance in front, not of the register
 	CodeUnreadable      ErrorCode = "register_unreadable"       // a 200 that says nothing

@@ -11,8 +11,8 @@ import (
 // preflight reads a finished try as the register would and names the first
 // rule it breaks, "" for none. The real gateway answers every such mistake
 // with the same 400, whose cause only its staff can read (spec §3.5, §8 row 9).
-func (c *Client) preflight(s Service, sc ServiceConfig, h http.Header, body []byte, now time.Time) string {
-	own := jose.NewKeySet(c.cfg.Key.Public())
+func (c *Client) preflight(s Service, sc ServiceConfig, key jose.Key, h http.Header, body []byte, now time.Time) string {
+	own := jose.NewKeySet(key.Public())
 	expect := jose.Expect{
 		Algs: []jose.Algorithm{jose.RS256}, Typ: []string{jose.TypeJWT}, Now: now, Skew: time.Second,
 		Issuer: c.cfg.ClientID, Audience: sc.Audience,

@@ -100,13 +100,13 @@ func TestThePreflightNamesTheRuleThatIsBroken(t *testing.T) {
 			if x.head != nil {
 				x.head(h)
 			}
-			if rule := c.preflight(C015, ServiceConfig{Audience: aud, PurposeID: purpose}, h, body, x.now); rule != tc.rule {
+			if rule := c.preflight(C015, ServiceConfig{Audience: aud, PurposeID: purpose}, c.cfg.Key, h, body, x.now); rule != tc.rule {
 				t.Errorf("named %q, want %q", rule, tc.rule)
 			}
 		})
 	}
 	body := []byte(`{"idOperazioneClient":"1","criteriRicerca":{"idANPR":"AB12345CD"},"datiRichiesta":{"casoUso":"C030"}}`)
-	if rule := c.preflight(C030, ServiceConfig{Audience: aud}, http.Header{}, body, now); rule != "c030_by_id" {
+	if rule := c.preflight(C030, ServiceConfig{Audience: aud}, c.cfg.Key, http.Header{}, body, now); rule != "c030_by_id" {
 		t.Errorf("C030 by id: %q", rule)
 	}
 }

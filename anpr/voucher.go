@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -40,10 +41,13 @@ type voucherKey struct {
 	service   Service
 	purposeID string
 	actor     Actor
+	signer    int32 // which of our keys
 }
 
 type voucher struct {
 	token    string
+	id       string    // jti; of an opaque token the beginning of its SHA-256
+	signer   int32     // index of the key that signed evidence and assertion
 	evidence string    // compact Agid-JWT-TrackingEvidence
 	digest   string    // hex SHA-256 of evidence
 	until    time.Time // use no longer
@@ -161,20 +165,36 @@ func (vs *vouchers) sweep(now time.Time) {
 }
 
 func (c *Client) newVoucher(ctx context.Context, key voucherKey, cfg ServiceConfig) (*voucher, *RegisterError) {
+	v, err := c.voucherBy(ctx, key, cfg)
+	for i := int32(1); err != nil && err.Code == CodeVoucherRefused && int(i) < len(c.keys); i++ {
+		// The key may be gone at PDND, or not have arrived: the other one may do.
+		other := key
+		other.signer = (key.signer + i) % int32(len(c.keys)) //nolint:gosec // two keys at most
+		second, refused := c.voucherBy(ctx, other, cfg)
+		if refused == nil {
+			c.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "the other key is used for PDND", slog.String("kid", c.keys[other.signer].KID()))
+			return second, nil
+		}
+	}
+	return v, err
+}
+
+// voucherBy gets a voucher with one of our keys.
+func (c *Client) voucherBy(ctx context.Context, key voucherKey, cfg ServiceConfig) (*voucher, *RegisterError) {
 	now := c.cfg.Clock().UTC().Truncate(time.Second)
 	evidence, rerr := c.trackingEvidence(key, cfg, now)
 	if rerr != nil {
 		return nil, rerr
 	}
 	sum := sha256.Sum256([]byte(evidence))
-	v := &voucher{evidence: evidence, digest: hex.EncodeToString(sum[:])}
+	v := &voucher{signer: key.signer, evidence: evidence, digest: hex.EncodeToString(sum[:])}
 
 	resp, err := c.cfg.Token.Do(ctx, outbound.Request{
 		Operation: "voucher", Method: http.MethodPost, URL: c.cfg.TokenURL, Idempotent: true,
 		Accept: func(int) bool { return true },
 		// A new assertion per try: its jti is single use.
 		Prepare: func(context.Context, int) (http.Header, []byte, error) {
-			assertion, err := c.assertion(key.purposeID, v.digest)
+			assertion, err := c.assertion(c.keys[key.signer], key.purposeID, v.digest)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -198,6 +218,8 @@ func (c *Client) newVoucher(ctx context.Context, key voucherKey, cfg ServiceConf
 	if e != nil {
 		if e.Code == CodeVoucherQuota {
 			e.RetryAt = c.quotaEnd(resp.Header)
+			_, advised := advice(resp.Header)
+			c.stop(ctx, stopPDND, e, advised)
 		}
 		e.Status = resp.Status
 		return nil, e
@@ -205,7 +227,7 @@ func (c *Client) newVoucher(ctx context.Context, key voucherKey, cfg ServiceConf
 	if why := voucherFits(token, key.purposeID, v.digest); why != "" {
 		return nil, &RegisterError{Kind: KindConfiguration, Code: CodePreflight, Detail: why}
 	}
-	v.token = token
+	v.token, v.id = token, tokenID(token)
 	v.until = now.Add(min(life-voucherMargin, evidenceUse))
 	return v, nil
 }
@@ -219,7 +241,7 @@ func (c *Client) trackingEvidence(key voucherKey, cfg ServiceConfig, now time.Ti
 	if err != nil {
 		return "", &RegisterError{Kind: KindTemporary, Code: CodeInterrupted, Detail: "random", Err: err}
 	}
-	evidence, err := jose.Sign(c.cfg.Key, jose.TypeJWT, evidenceClaims{
+	evidence, err := jose.Sign(c.keys[key.signer], jose.TypeJWT, evidenceClaims{
 		Iss: c.cfg.ClientID, Aud: cfg.Audience, Jti: jti, Iat: now.Unix(), Exp: now.Add(evidenceLife).Unix(),
 		PurposeID: key.purposeID, Dnonce: nonce,
 		UserID: key.actor.User, UserLocation: key.actor.Location, LoA: key.actor.LoA,
@@ -230,13 +252,13 @@ func (c *Client) trackingEvidence(key voucherKey, cfg ServiceConfig, now time.Ti
 	return evidence, nil
 }
 
-func (c *Client) assertion(purposeID, evidenceDigest string) (string, error) {
+func (c *Client) assertion(key jose.Key, purposeID, evidenceDigest string) (string, error) {
 	jti, err := c.uuid()
 	if err != nil {
 		return "", err
 	}
 	now := c.cfg.Clock().UTC().Truncate(time.Second)
-	return jose.Sign(c.cfg.Key, jose.TypeJWT, assertionClaims{
+	return jose.Sign(key, jose.TypeJWT, assertionClaims{
 		Iss: c.cfg.ClientID, Sub: c.cfg.ClientID, Aud: c.cfg.TokenAudience, Jti: jti,
 		Iat: now.Unix(), Exp: now.Add(assertionLife).Unix(), PurposeID: purposeID,
 		Digest: digestClaims{Alg: "SHA256", Value: evidenceDigest},
@@ -299,6 +321,18 @@ func voucherFits(token, purposeID, evidenceDigest string) string {
 		return "voucher_digest"
 	}
 	return ""
+}
+
+// tokenID is what the daily tracing calls a voucher.
+func tokenID(token string) string {
+	var claims struct {
+		JTI string `json:"jti"`
+	}
+	if _, _, _, err := jose.Peek(token, &claims); err == nil && claims.JTI != "" && len(claims.JTI) <= 100 && cleanText(claims.JTI) == claims.JTI {
+		return claims.JTI
+	}
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:16])
 }
 
 // bodyDigest is the Digest header (spec §3.2): base64, not hex (row 5).

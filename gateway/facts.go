@@ -16,15 +16,16 @@ import (
 // deliveries understand. No decision is taken here.
 
 // ask checks every person the request names, one check each, with that person's
-// own code (N of N). reason says to the register why: the request number.
-func (g *Gateway) ask(ctx context.Context, r *Request, reason string) (*Checked, error) {
+// own code (N of N). The register's audit keeps who asks, and the request number
+// as the reason.
+func (g *Gateway) ask(ctx context.Context, r *Request, who anpr.Actor, urgency anpr.Urgency) (*Checked, error) {
 	checked := &Checked{At: g.clock.Now()}
 	people := []Applicant{r.Input.Applicant}
 	for _, p := range r.Input.Parents {
 		people = append(people, Applicant{FiscalCode: p.FiscalCode, Surname: p.Surname, GivenName: p.GivenName})
 	}
 	for i, person := range people {
-		record, err := g.register.Check(ctx, queryFor(r, person, reason))
+		record, err := g.register.Check(ctx, queryFor(r, person, who, urgency))
 		g.saw("register", err)
 		if err != nil {
 			return nil, fmt.Errorf("check person %d of %s: %w", i, r.ID, err)
@@ -363,11 +364,9 @@ func (g *Gateway) expected(r *Request, from time.Time) *delivery.Plan {
 	return &plan
 }
 
-// queryFor is the question about one person. For a worker the register's audit
-// keeps the service's own id and the request number as reason.
-func queryFor(r *Request, person Applicant, why string) anpr.Query {
+// queryFor is the question about one person.
+func queryFor(r *Request, person Applicant, who anpr.Actor, urgency anpr.Urgency) anpr.Query {
 	return anpr.Query{
-		FiscalCode: person.FiscalCode, Surname: person.Surname, GivenName: person.GivenName, Reason: r.ID,
-		Actor: anpr.Actor{User: "airegw-" + why, Location: "airegw", LoA: "service"},
+		FiscalCode: person.FiscalCode, Surname: person.Surname, GivenName: person.GivenName, Reason: r.ID, Actor: who, Urgency: urgency,
 	}
 }

@@ -336,14 +336,19 @@ func (g *Gateway) once(ctx context.Context, claim func(context.Context, int) ([]
 }
 
 // HouseOnce does what time alone demands: it wipes first halves that are older
-// than their life. again is always false.
+// than their life, and has the register's tracing written. again is always false.
 func (g *Gateway) HouseOnce(ctx context.Context) (again bool, err error) {
 	err = fault.Point("halves.wipe")
 	if err != nil {
 		return false, wrap("wipe code halves", err)
 	}
 	_, err = g.store.WipeHalves(ctx, g.clock.Now().Add(-g.set.HalvesLife))
-	return false, wrap("wipe code halves", err)
+	if f, ok := g.register.(interface {
+		Flush(ctx context.Context) error
+	}); ok {
+		err = errors.Join(err, f.Flush(ctx))
+	}
+	return false, wrap("keep house", err)
 }
 
 // poke wakes a loop without ever waiting.

@@ -522,13 +522,14 @@ func (g *Gateway) work(ctx context.Context, t Task) error {
 // check each. An outage makes the request wait, it never refuses anybody.
 func (g *Gateway) check(ctx context.Context, r *Request, t Task) error {
 	now := g.clock.Now()
-	checked, err := g.ask(ctx, r, "request")
+	who, urgency := asking(r, t)
+	checked, err := g.ask(ctx, r, who, urgency)
 	if err == nil {
 		err = fault.Point("check.answered")
 	}
 	if err != nil {
-		due := now.Add(g.after(t.Tries + 1))
-		return g.store.ReleaseWork(ctx, t, due, Mark{Kind: MarkWaiting, Code: "register_unavailable", Due: due, Tries: t.Tries + 1})
+		mark := g.registerMark(err, now, t.Tries+1)
+		return g.store.ReleaseWork(ctx, t, latest(mark.Due, now), mark)
 	}
 	actor := systemScope(string(StepCheck)).actor
 	events := []Event{checkedEvent(checked, now, actor)}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"airegw/anpr"
 	"airegw/gateway/fault"
 	"airegw/policies"
 )
@@ -173,9 +174,9 @@ func (g *Gateway) refresh(ctx context.Context, r *Request, row Outbox) (stopped 
 	if g.trusted(r, now) {
 		return false, nil
 	}
-	checked, err := g.ask(ctx, r, "relay")
+	checked, err := g.ask(ctx, r, serviceActor("relay"), anpr.UrgencyRelay)
 	if err != nil {
-		return true, g.later(ctx, row, "register_unavailable")
+		return true, g.waitForRegister(ctx, r, row, err)
 	}
 	actor := systemScope("relay").actor
 	events := []Event{checkedEvent(checked, now, actor)}
@@ -201,7 +202,7 @@ func (g *Gateway) refresh(ctx context.Context, r *Request, row Outbox) (stopped 
 	if err != nil {
 		return true, err
 	}
-	err = g.commit(ctx, r, Change{Surname: checked.Applicant.Person.Surname, Corrections: corrections}, events...)
+	err = g.commit(ctx, r, Change{Surname: checked.Applicant.Person.Surname, Corrections: corrections, Mark: &Mark{}}, events...)
 	if err != nil {
 		return true, err
 	}

@@ -137,7 +137,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	register, err := a.newRegister(c, o)
+	register, err := a.newRegister(ctx, c, o)
 	if err != nil {
 		return nil, err
 	}
@@ -386,41 +386,76 @@ func (o operationIDs) NextOperationID(ctx context.Context) (string, error) {
 }
 
 // newRegister makes the client of ANPR.
-func (a *App) newRegister(c Config, o Options) (*anpr.Client, error) {
-	key, err := jose.LoadKey(c.file(c.Register.KeyFile), jose.RS256)
+func (a *App) newRegister(ctx context.Context, c Config, o Options) (*anpr.Client, error) {
+	key, next, err := registerKeys(c)
 	if err != nil {
-		return nil, &FieldError{"register.key_file", err.Error()}
+		return nil, err
 	}
 	// One way out for the voucher, one per service: a breaker each. Two tries
 	// only: failed calls count against the register's quota (§1.8).
-	out := func(peer string) (*outbound.Client, error) {
-		client, err := newOutbound(c, c.Register.Peer, peer, 2, o, a.log)
+	out := func(peer string, deadline time.Duration) (*outbound.Client, error) {
+		way := c.Register.Peer
+		if deadline > 0 {
+			way.Deadline = deadline
+		}
+		client, err := newOutbound(c, way, peer, 2, o, a.log)
 		if err != nil {
 			return nil, fmt.Errorf("register: %w", err)
 		}
 		return client, nil
 	}
-	token, err := out("pdnd")
+	token, err := out("pdnd", 0)
 	if err != nil {
 		return nil, err
 	}
 	services := map[anpr.Service]anpr.ServiceConfig{}
 	for name, s := range c.Register.Services {
-		client, err := out("anpr-" + strings.ToLower(name))
+		client, err := out("anpr-"+strings.ToLower(name), s.Deadline)
 		if err != nil {
 			return nil, err
 		}
-		services[anpr.Service(name)] = anpr.ServiceConfig{BaseURL: s.BaseURL, Audience: s.Audience, PurposeID: s.Purpose, Out: client}
+		services[anpr.Service(name)] = anpr.ServiceConfig{BaseURL: s.BaseURL, Audience: s.Audience, PurposeID: s.Purpose, Out: client, PerDay: s.PerDay}
 	}
 	client, err := anpr.NewClient(anpr.ClientConfig{
-		ClientID: c.Register.ClientID, Key: key, TokenURL: c.Register.TokenURL, TokenAudience: c.Register.TokenAudience, Token: token,
-		Services: services, OperationIDs: operationIDs{a.Store, o.Clock}, StrictOrder: c.Register.StrictOrder,
+		ClientID: c.Register.ClientID, Key: key, NextKey: next, TokenURL: c.Register.TokenURL, TokenAudience: c.Register.TokenAudience, Token: token,
+		Services: services, OperationIDs: operationIDs{a.Store, o.Clock}, Quota: a.Store.Quota(), StrictOrder: c.Register.StrictOrder,
 		PostServes: postServes, Clock: o.Clock.Now, Rand: o.Random, Logger: a.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("register: %w", err)
 	}
+	// What the tracing still has to know is written before the store closes.
+	a.closers = append(a.closers, func() error { return client.Flush(context.WithoutCancel(ctx)) })
 	return client, nil
+}
+
+// registerKeys reads our key at PDND and, in a rotation, the second one.
+func registerKeys(c Config) (key, next jose.Key, err error) {
+	key, err = jose.LoadKey(c.file(c.Register.KeyFile), jose.RS256)
+	if err != nil {
+		return key, next, &FieldError{"register.key_file", err.Error()}
+	}
+	if c.Register.NextKeyFile != "" {
+		next, err = jose.LoadKey(c.file(c.Register.NextKeyFile), jose.RS256)
+		if err != nil {
+			return key, next, &FieldError{"register.next_key_file", err.Error()}
+		}
+	}
+	return key, next, nil
+}
+
+// RegisterKeys answers the public half of our keys at PDND as a key set: what is
+// uploaded there, the second key of a rotation included. Never a private member.
+func RegisterKeys(c Config) ([]byte, error) {
+	key, next, err := registerKeys(c)
+	if err != nil {
+		return nil, err
+	}
+	set := []jose.PublicKey{key.Public()}
+	if !next.IsZero() {
+		set = append(set, next.Public())
+	}
+	return jose.NewKeySet(set...).MarshalJSON()
 }
 
 // postServes tells the register's client whether a post serves a state, from

@@ -71,7 +71,10 @@ type RegisterConfig struct {
 	TokenAudience string                   `yaml:"token_audience"`
 	Services      map[string]ServiceConfig `yaml:"services"` // C030, C015, C020, C019, C018: those granted
 	StrictOrder   bool                     `yaml:"strict_order"`
-	Peer          `yaml:",inline"`
+	// NextKeyFile is the second key of a rotation, registered at PDND too: the
+	// client changes over by itself when one of the two is refused.
+	NextKeyFile string `yaml:"next_key_file"`
+	Peer        `yaml:",inline"`
 }
 
 // ServiceConfig is one granted e-service.
@@ -79,6 +82,12 @@ type ServiceConfig struct {
 	BaseURL  string `yaml:"base_url"`
 	Audience string `yaml:"audience"`
 	Purpose  string `yaml:"purpose"`
+	// PerDay is our own budget of calls a day (Europe/Rome), at most the quota
+	// that was granted; 0: none. Near its end only the counter still asks.
+	PerDay int `yaml:"per_day"`
+	// Deadline of one call of this service, retries included; default the
+	// register's.
+	Deadline time.Duration `yaml:"deadline"`
 }
 
 // CoreConfig is the way to the issuance core, and the core's way back.
@@ -216,6 +225,9 @@ func (c *Config) Check() error {
 		c.checkURL(at+".base_url", s.BaseURL, bad)
 		needed(at+".audience", s.Audience)
 		needed(at+".purpose", s.Purpose)
+		if s.PerDay < 0 {
+			bad(at+".per_day", "is not negative")
+		}
 	}
 	for i, cl := range c.Clients {
 		at := fmt.Sprintf("clients[%d]", i)

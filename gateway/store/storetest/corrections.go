@@ -17,10 +17,6 @@ func (b *bench) task(request, code string, office gateway.Office) gateway.Correc
 	}
 }
 
-func officeScope(o gateway.Office) gateway.Scope {
-	return gateway.OperatorScope(gateway.Actor{Kind: gateway.ActorOperator, ID: "op", Office: o})
-}
-
 func correctionsKept(t *testing.T, b *bench) {
 	t.Helper()
 	r := b.create(t, 1, castello)
@@ -35,25 +31,25 @@ func correctionsKept(t *testing.T, b *bench) {
 		must(t, err)
 		return got
 	}
-	theirs := list(officeScope(buenosAires), "")
+	theirs := list(operator(buenosAires), "")
 	if len(theirs) != 1 || theirs[0].ID != missing.ID || theirs[0].Subject != missing.Subject || theirs[0].Args["detail"] != "x" ||
 		theirs[0].Office != buenosAires || !theirs[0].OpenedAt.Equal(missing.OpenedAt) {
 		t.Fatalf("%+v", theirs)
 	}
-	if more := list(officeScope(buenosAires), missing.ID); len(more) != 0 {
+	if more := list(operator(buenosAires), missing.ID); len(more) != 0 {
 		t.Errorf("after the last: %+v", more)
 	}
-	if got := list(officeScope(gateway.Office{Kind: gateway.OfficeComune, Code: "058091"}), ""); len(got) != 0 {
+	if got := list(operator(gateway.Office{Kind: gateway.OfficeComune, Code: "058091"}), ""); len(got) != 0 {
 		t.Errorf("another office sees %+v", got)
 	}
 	if got := list(gateway.CitizenScope("RSSMRA80A01H501U", "x", 3), ""); len(got) != 0 {
 		t.Errorf("a citizen's scope lists %+v", got)
 	}
-	_, err := b.Correction(b.ctx, officeScope(castello), missing.ID)
+	_, err := b.Correction(b.ctx, operator(castello), missing.ID)
 	wantKind(t, err, gateway.NotFound, "not_found")
 
 	// The office acts; who was slower is told.
-	mine, err := b.Correction(b.ctx, officeScope(buenosAires), missing.ID)
+	mine, err := b.Correction(b.ctx, operator(buenosAires), missing.ID)
 	must(t, err)
 	mine.Status, mine.Due, mine.Actor = gateway.CorrectionAsking, b.clock.Now(), gateway.Actor{Kind: gateway.ActorOperator, ID: "op"}
 	must(t, b.MoveCorrection(b.ctx, mine, gateway.AuditEntry{At: b.clock.Now(), Act: "alignment_asked", Subject: mine.ID}))
@@ -76,10 +72,10 @@ func correctionsKept(t *testing.T, b *bench) {
 		Corrections: &gateway.CorrectionSync{Open: []gateway.Correction{missing}, Why: gateway.CorrectionAgrees, At: b.clock.Now()},
 	}
 	must(t, b.Commit(b.ctx, moved))
-	if got := list(officeScope(buenosAires), ""); len(got) != 1 || got[0].Status != gateway.CorrectionAsked || got[0].Reference != "ref" {
+	if got := list(operator(buenosAires), ""); len(got) != 1 || got[0].Status != gateway.CorrectionAsked || got[0].Reference != "ref" {
 		t.Fatalf("%+v", got)
 	}
-	if got := list(officeScope(castello), ""); len(got) != 0 {
+	if got := list(operator(castello), ""); len(got) != 0 {
 		t.Fatalf("not closed: %+v", got)
 	}
 
@@ -96,18 +92,18 @@ func correctionsKept(t *testing.T, b *bench) {
 	}
 	moved.Corrections = &gateway.CorrectionSync{Why: gateway.CorrectionAgrees, At: b.clock.Now()}
 	must(t, b.Commit(b.ctx, moved))
-	if got := list(officeScope(castello), ""); len(got) != 1 || got[0].ID != said.ID {
+	if got := list(operator(castello), ""); len(got) != 1 || got[0].ID != said.ID {
 		t.Fatalf("%+v", got)
 	}
 	moved.Corrections.All, moved.Corrections.Why = true, gateway.CorrectionEnded
 	must(t, b.Commit(b.ctx, moved))
-	if got := list(officeScope(castello), ""); len(got) != 0 {
+	if got := list(operator(castello), ""); len(got) != 0 {
 		t.Fatalf("%+v", got)
 	}
 	// Found again, it is open again.
 	moved.Corrections = &gateway.CorrectionSync{Open: []gateway.Correction{missing}, Why: gateway.CorrectionAgrees, At: b.clock.Now()}
 	must(t, b.Commit(b.ctx, moved))
-	if got := list(officeScope(buenosAires), ""); len(got) != 1 || got[0].Status != gateway.CorrectionOpen || got[0].Reference != "" || !got[0].ClosedAt.IsZero() {
+	if got := list(operator(buenosAires), ""); len(got) != 1 || got[0].Status != gateway.CorrectionOpen || got[0].Reference != "" || !got[0].ClosedAt.IsZero() {
 		t.Fatalf("%+v", got)
 	}
 }

@@ -103,6 +103,7 @@ func Run(t *testing.T, e Engine) {
 		{"a card is issued, activated, revoked, in this order", cardsMove},
 		{"rates are kept as they were entered, the newest first", ratesKept},
 		{"passages are counted with the change they belong to", passagesCounted},
+		{"calls of the register are counted, stops and traces kept", quotaKept},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
