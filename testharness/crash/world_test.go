@@ -18,6 +18,7 @@ import (
 
 	"airegw/gateway"
 	"airegw/gateway/app"
+	"airegw/gateway/store"
 	"airegw/gateway/store/pgtest"
 	"airegw/testharness"
 	"airegw/testharness/sim"
@@ -34,7 +35,10 @@ type world struct {
 	desk  gateway.Desk
 
 	core, registerLine *testharness.FaultProxy
-	model              *gateway.Request // ready to be prepared; others begin as it is
+
+	db    *store.Store
+	now   func() time.Time
+	model *gateway.Request // others begin as it is
 
 	mu      sync.Mutex
 	numbers []string
@@ -107,6 +111,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		t.Fatal(err)
 	}
 	closeAtEnd(t, "gateway", w.app.Close)
+	w.db, w.now = w.app.Store, gateway.SystemClock{}.Now
 	office, _ := gateway.ParseOffice(comune)
 	w.desk = w.app.Gateway.Desk(gateway.OperatorScope(gateway.Actor{
 		Kind: gateway.ActorOperator, ID: "op-1", Office: office, Role: gateway.RoleClerk, Station: "PDL-TEST-01",
@@ -190,7 +195,7 @@ func (w *world) takeAll(ctx context.Context, n int) {
 // take takes person i to the signature.
 func (w *world) take(ctx context.Context, i int) error {
 	if i%farShare != 0 {
-		number, err := w.plant(ctx, i)
+		number, err := w.plant(ctx, i, true)
 		if err != nil {
 			return fmt.Errorf("dossier %d: %w", i, err)
 		}
@@ -210,33 +215,47 @@ func (w *world) take(ctx context.Context, i int) error {
 	return w.do(ctx, number, w.order(number))
 }
 
-// plant stores for person i what is on record of the model, about themselves.
-func (w *world) plant(ctx context.Context, i int) (number string, err error) {
+// plant stores for person i what is on record of the model, about themselves:
+// all of it, with its row in the outbox if it is signed, or the form alone, for
+// the workers to check.
+func (w *world) plant(ctx context.Context, i int, whole bool) (number string, err error) {
+	number = fmt.Sprintf("R26-L%08d", i)
 	from, p := testharness.SyntheticPerson(0), testharness.SyntheticPerson(i)
-	about := strings.NewReplacer(from.CF, p.CF, from.IDANPR, p.IDANPR)
+	about := strings.NewReplacer(from.CF, p.CF, from.IDANPR, p.IDANPR, w.model.ID, number)
 	events := slices.Clone(w.model.Events)
 	for k := range events {
-		if events[k].Private != nil {
-			events[k].Private = json.RawMessage(about.Replace(string(events[k].Private)))
+		for _, side := range []*json.RawMessage{&events[k].Data, &events[k].Private} {
+			if *side != nil {
+				*side = json.RawMessage(about.Replace(string(*side)))
+			}
 		}
 	}
-	number = fmt.Sprintf("R26-L%08d", i)
+	request := gateway.NewRequest{
+		ID: number, Namespace: "planted", Key: number, BodyDigest: number, Office: w.model.Office, Applicant: p.CF, Persons: []string{p.CF},
+		Tracker: number, Event: events[0],
+	}
+	if !whole {
+		request.Work = gateway.Work{Step: gateway.StepCheck, Due: w.now()}
+	}
 	err = w.patiently(ctx, func() error {
-		_, _, err := w.app.Store.Create(ctx, gateway.NewRequest{
-			ID: number, Namespace: "planted", Key: number, BodyDigest: number, Office: w.model.Office, Applicant: p.CF, Persons: []string{p.CF},
-			Tracker: number, Event: events[0],
-		})
+		_, _, err := w.db.Create(ctx, request)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
 	w.acknowledged(number)
-	return number, w.patiently(ctx, func() error {
-		return w.app.Store.Commit(ctx, gateway.Change{
-			ID: number, Version: 1, State: gateway.StateSubmitted, Events: events[1:], To: w.model.State, Office: w.model.Office, Persons: []string{p.CF},
-		})
-	})
+	if !whole {
+		return number, nil
+	}
+	change := gateway.Change{
+		ID: number, Version: 1, State: gateway.StateSubmitted, Events: events[1:], To: w.model.State, Office: w.model.Office, Persons: []string{p.CF},
+	}
+	if w.model.State == gateway.StateSigned {
+		key := about.Replace(w.model.Order().Key)
+		change.Outbox = []gateway.Outbox{{RequestID: number, OrderKey: key, Kind: gateway.OutboxSubmission, Key: key, Due: w.now(), Actor: w.model.Order().Actor}}
+	}
+	return number, w.patiently(ctx, func() error { return w.db.Commit(ctx, change) })
 }
 
 func (w *world) acknowledged(number string) {
