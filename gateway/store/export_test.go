@@ -36,38 +36,105 @@ func fullDisk(t testing.TB) error {
 	return err
 }
 
-// FailStatement fails the k-th statement from now as a full disk would.
-func (s *Store) FailStatement(t testing.TB, k int) (fired func() bool, heal func()) {
-	var full error
-	if s.pg != nil {
-		full = &pgconn.PgError{Code: "53100", Message: "disk full"}
-	} else {
-		full = fullDisk(t)
-	}
-	n, met := 0, false
+// failStatement fails the k-th statement of each transaction from now as a full
+// disk would, the commit too. fired says whether there was one.
+func (s *Store) failStatement(k int, full error) (fired func() bool, heal func()) {
+	var n atomic.Int64
+	var met atomic.Bool
 	f := func(text string) error {
 		switch {
 		case strings.HasPrefix(text, "BEGIN"):
-			n = 0 // each try of a batch meets the disk anew
+			n.Store(0) // each try of a batch meets the disk anew
 			return nil
 		case strings.HasPrefix(text, "SAVEPOINT"), strings.HasPrefix(text, "RELEASE"), strings.HasPrefix(text, "ROLLBACK"):
 			return nil
 		}
-		n++
-		if n != k {
+		if n.Add(1) != int64(k) {
 			return nil
 		}
-		met = true
+		met.Store(true)
 		return full
 	}
-	var fault *atomic.Pointer[func(string) error]
-	if s.pg != nil {
-		fault = &s.pg.fault
-	} else {
-		fault = &s.writer.tx.fault
-	}
+	fault := s.faults()
 	fault.Store(&f)
-	return func() bool { return met }, func() { fault.Store(nil) }
+	return met.Load, func() { fault.Store(nil) }
+}
+
+func (s *Store) faults() *atomic.Pointer[func(string) error] {
+	if s.pg != nil {
+		return &s.pg.fault
+	}
+	return &s.writer.tx.fault
+}
+
+// rehearsals is how often the writes of one function are rehearsed in a store.
+const rehearsals = 2
+
+// rehearsed are the functions whose writes were rehearsed, by engine.
+var rehearsed sync.Map
+
+// Rehearsed answers the functions whose writes were rehearsed on an engine.
+func Rehearsed(engine string) map[string]bool {
+	all := map[string]bool{}
+	rehearsed.Range(func(key, _ any) bool {
+		if e, name, _ := strings.Cut(key.(string), " "); e == engine {
+			all[name] = true
+		}
+		return true
+	})
+	return all
+}
+
+// Rehearse makes the first writes of each function fail at their first, second, …
+// statement, up to the commit, before they are done: each time everything or
+// nothing must have changed. Nobody else may write to the database meanwhile.
+func (s *Store) Rehearse(t testing.TB) {
+	t.Helper()
+	engine, full := "PostgreSQL", error(&pgconn.PgError{Code: "53100", Message: "disk full"})
+	if s.pg == nil {
+		engine, full = "SQLite", fullDisk(t)
+	}
+	var turn sync.RWMutex
+	var mu sync.Mutex
+	done := map[string]int{}
+	s.rehearse = func(ctx context.Context, run func(*tx) error) error {
+		var pcs [1]uintptr
+		runtime.Callers(3, pcs[:]) // who called write
+		frame, _ := runtime.CallersFrames(pcs[:]).Next()
+		name := frame.Function
+		mu.Lock()
+		done[name]++
+		again := done[name] <= rehearsals
+		mu.Unlock()
+		if !again || ctx.Err() != nil || strings.HasSuffix(name, ".sealBlock") {
+			turn.RLock()
+			defer turn.RUnlock()
+			return s.pen(ctx, run)
+		}
+		turn.Lock()
+		defer turn.Unlock()
+		rehearsed.Store(engine+" "+name, true)
+		before := s.Contents(t)
+		for k := 1; ; k++ {
+			fired, heal := s.failStatement(k, full)
+			err := s.pen(ctx, run)
+			heal()
+			if !fired() {
+				return err
+			}
+			var ours *gateway.Error
+			if !errors.As(err, &ours) || ours.Kind != gateway.Unavailable || ours.Code != "store_unavailable" {
+				t.Errorf("%s with statement %d failing answers %v", name, k, err)
+			}
+			if after := s.Contents(t); after != before {
+				t.Errorf("%s with statement %d failing left:\n%s\nbefore:\n%s", name, k, after, before)
+			}
+			if k > 200 {
+				t.Errorf("%s never ends", name)
+				return err
+			}
+		}
+	}
 }
 
 // owner answers a pool without the replica's role, to be closed.

@@ -341,7 +341,10 @@ func (p *postgres) try(ctx context.Context, run func(*tx) error) error {
 		_ = raw.Rollback()
 		return err
 	}
-	err = fault.Point("store.commit")
+	err = t.failing(`COMMIT`)
+	if err == nil {
+		err = fault.Point("store.commit")
+	}
 	if err != nil {
 		_ = raw.Rollback()
 		return err

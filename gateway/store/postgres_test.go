@@ -29,9 +29,15 @@ func TestPostgreSQLKeepsTheStoreContract(t *testing.T) {
 	var launch func(t *testing.T, o store.Options) *store.Store
 	launch = func(t *testing.T, o store.Options) *store.Store {
 		s := open(t, o)
+		s.Rehearse(t)
 		opened.Store(s, func() *store.Store { return launch(t, o) })
 		return s
 	}
+	t.Cleanup(func() { rehearsedEverywhere(t, "PostgreSQL") })
+	t.Run("the other writes are rehearsed too", func(t *testing.T) {
+		t.Parallel()
+		otherWrites(t, open(t, newHome(t).shared(pgtest.Database(t), atNoon)))
+	})
 	storetest.Run(t, storetest.Engine{
 		Open: func(t *testing.T, now func() time.Time) gateway.Store {
 			// The role with the least rights; the other tests run as the owner.
@@ -45,8 +51,7 @@ func TestPostgreSQLKeepsTheStoreContract(t *testing.T) {
 			again, _ := opened.Load(s)
 			return again.(func() *store.Store)()
 		},
-		FailStatement: func(s gateway.Store, k int) (func() bool, func()) { return s.(*store.Store).FailStatement(t, k) },
-		Contents:      func(t *testing.T, s gateway.Store) string { return s.(*store.Store).Contents(t) },
+		Contents: func(t *testing.T, s gateway.Store) string { return s.(*store.Store).Contents(t) },
 	})
 }
 

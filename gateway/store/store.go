@@ -102,6 +102,9 @@ type Store struct {
 	closing  sync.Once
 	closeErr error
 	sealErr  atomic.Pointer[error]
+
+	// rehearse, set by tests only, stands before the pen.
+	rehearse func(ctx context.Context, run func(*tx) error) error
 }
 
 var _ gateway.Store = (*Store)(nil)

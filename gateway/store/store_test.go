@@ -79,10 +79,16 @@ func TestSQLiteKeepsTheStoreContract(t *testing.T) {
 	homes <- map[gateway.Store]home{}
 	clocks := make(chan map[gateway.Store]func() time.Time, 1)
 	clocks <- map[gateway.Store]func() time.Time{}
+	t.Cleanup(func() { rehearsedEverywhere(t, "SQLite") })
+	t.Run("the other writes are rehearsed too", func(t *testing.T) {
+		t.Parallel()
+		otherWrites(t, open(t, newHome(t).options(atNoon)))
+	})
 	storetest.Run(t, storetest.Engine{
 		Open: func(t *testing.T, now func() time.Time) gateway.Store {
 			h := newHome(t)
 			s := open(t, h.options(now))
+			s.Rehearse(t)
 			m, c := <-homes, <-clocks
 			m[s], c[s] = h, now
 			homes <- m
@@ -96,8 +102,7 @@ func TestSQLiteKeepsTheStoreContract(t *testing.T) {
 			clocks <- c
 			return open(t, crashImage(t, h).options(now))
 		},
-		FailStatement: func(s gateway.Store, k int) (func() bool, func()) { return s.(*store.Store).FailStatement(t, k) },
-		Contents:      func(t *testing.T, s gateway.Store) string { return s.(*store.Store).Contents(t) },
+		Contents: func(t *testing.T, s gateway.Store) string { return s.(*store.Store).Contents(t) },
 	})
 }
 

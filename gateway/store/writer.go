@@ -431,6 +431,13 @@ func (t *tx) failing(text string) error {
 
 // write is the only way to the database's pen.
 func (s *Store) write(ctx context.Context, run func(*tx) error) error {
+	if s.rehearse != nil {
+		return s.rehearse(ctx, run)
+	}
+	return s.pen(ctx, run)
+}
+
+func (s *Store) pen(ctx context.Context, run func(*tx) error) error {
 	if s.pg != nil {
 		return s.pg.write(ctx, run)
 	}

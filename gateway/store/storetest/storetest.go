@@ -27,9 +27,6 @@ type Engine struct {
 	// Crash answers what a new process would find if this one were killed now:
 	// the store is not closed first.
 	Crash func(t *testing.T, s gateway.Store) gateway.Store
-	// FailStatement makes the k-th statement (from 1) of the next write fail as
-	// a full disk would, until heal. fired says whether there was one.
-	FailStatement func(s gateway.Store, k int) (fired func() bool, heal func())
 	// Contents answers everything stored, in a form that can be compared.
 	Contents func(t *testing.T, s gateway.Store) string
 }
@@ -91,7 +88,6 @@ func Run(t *testing.T, e Engine) {
 		{"numbers of a series never repeat", series},
 		{"counts say what waits", counts},
 		{"what was acknowledged survives a kill", survivesKill},
-		{"a write with a failing statement leaves nothing", allOrNothing},
 		{"a cancelled caller's write does not begin", cancelledCaller},
 		{"rule sets are kept with two people's approvals", ruleSetsKept},
 		{"a report of a stolen or lost card is kept once", cardReports},
@@ -935,74 +931,6 @@ func survivesKill(t *testing.T, b *bench) {
 		t.Errorf("%d tasks: a lease of the dead process holds until it ends", len(left))
 	}
 	must(t, after.ReleaseWork(b.ctx, tasks[0], b.clock.Now(), gateway.Mark{}))
-}
-
-// allOrNothing repeats each kind of write with its first, second, … statement
-// failing until it has no more statements.
-func allOrNothing(t *testing.T, b *bench) {
-	if b.FailStatement == nil || b.Contents == nil {
-		t.Log("this engine hands in no failing statements")
-		return
-	}
-	r := b.create(t, 1, gateway.Office{})
-	b.outbox(t, r, "a")
-	row := b.claimOutbox(t, "a")[0]
-	must(t, b.PutHalves(b.ctx, r.ID, r.ID+".1", gateway.Halves{PIN: "1111", PUK: "2222"}))
-	must(t, b.SaveCoreEvents(b.ctx, []gateway.CoreEvent{coreEvent(r.ID+".1", 1)}, "c"))
-	full := b.change(r, gateway.EventRouted, gateway.StateSubmitted)
-	full.Version, full.Events[0].Seq, full.Office = 2, 3, castello
-	full.Events = append(full.Events, b.event(4, gateway.EventMisaligned, gateway.StateMisaligned))
-	full.To, full.Persons = gateway.StateMisaligned, []string{r.Applicant, "PARENT00A01H501X"}
-	full.Surname, full.Tracker, full.Settle, full.WipeKey, full.Printed, full.Unpark = "Nuovo", "T2", &row, r.ID+".1", r.ID+".1", true
-	full.Work, full.Mark = &gateway.Work{Step: gateway.StepCheck, Due: b.clock.Now()}, &gateway.Mark{Kind: gateway.MarkWaiting, Code: "x"}
-	full.Applied = &gateway.CoreRef{OrderKey: r.ID + ".1", Seq: 1}
-	full.Outbox = []gateway.Outbox{{OrderKey: r.ID + ".1", Kind: gateway.OutboxCancellation, Key: "z", Due: b.clock.Now(), Private: json.RawMessage(`{}`)}}
-	full.Audit = []gateway.AuditEntry{{At: b.clock.Now(), Act: "x", Payload: map[string]string{"a": "b"}}}
-	var next []gateway.Outbox
-	for _, w := range []struct {
-		name string
-		run  func() error
-	}{
-		{"create", func() error {
-			n := b.request(7, castello)
-			n.Persons = append(n.Persons, "PARENT00A01H501X")
-			_, _, err := b.Create(b.ctx, n)
-			return err
-		}},
-		{"commit", func() error { return b.Commit(b.ctx, full) }},
-		{"save core events", func() error {
-			return b.SaveCoreEvents(b.ctx, []gateway.CoreEvent{coreEvent("o.1", 1), coreEvent("o.1", 2)}, "next")
-		}},
-		{"claim outbox", func() (err error) {
-			next, err = b.ClaimOutbox(b.ctx, b.clock.Now(), time.Minute, 9)
-			return err
-		}},
-		{"release outbox", func() error { return b.ReleaseOutbox(b.ctx, next[0], time.Time{}, "x", "", true) }},
-		{"audit", func() error {
-			return b.Audit(b.ctx, gateway.AuditEntry{Act: "look"}, gateway.AuditEntry{Act: "look", Payload: map[string]string{"a": "b"}})
-		}},
-	} {
-		for k := 1; ; k++ {
-			before := b.Contents(t, b.Store)
-			fired, heal := b.FailStatement(b.Store, k)
-			err := w.run()
-			heal()
-			if !fired() {
-				must(t, err)
-				if b.Contents(t, b.Store) == before {
-					t.Fatalf("%s changed nothing", w.name)
-				}
-				break
-			}
-			wantKind(t, err, gateway.Unavailable, "store_unavailable")
-			if after := b.Contents(t, b.Store); after != before {
-				t.Fatalf("%s with statement %d failing left:\n%s\nbefore:\n%s", w.name, k, after, before)
-			}
-			if k > 100 {
-				t.Fatalf("%s never ends", w.name)
-			}
-		}
-	}
 }
 
 func cancelledCaller(t *testing.T, b *bench) {
