@@ -153,6 +153,7 @@ type Server struct {
 	people  []Citizen
 	staff   []Operator
 	journal *sim.Journal
+	closing sync.Once
 
 	trustMu sync.Mutex // one chain is built at a time
 
@@ -258,9 +259,11 @@ func New(opt Options) (*Server, error) {
 	return s, nil
 }
 
-// Close flushes and closes what is kept in the folder.
+// Close flushes and closes what is kept in the folder. A second Close does
+// nothing.
 func (s *Server) Close() error {
-	err := s.journal.Close()
+	var err error
+	s.closing.Do(func() { err = s.journal.Close() })
 	if err != nil {
 		return fmt.Errorf("close the identity simulator: %w", err)
 	}
