@@ -66,11 +66,12 @@ func TestTheCatalogueNamesAtLeastFortyFiveFaultsWithTheirClass(t *testing.T) {
 	}
 }
 
-// walk does everything a relying party and an operator's client may do, and
-// collects the fault headers and the bodies met on the way. Nothing of what it
-// meets stops it.
-func (w *world) walk(t *testing.T) (marked []string) {
+// walk does what a relying party or an operator's client does at an operation,
+// with what comes before it ("" is everything), and collects the fault headers
+// met on the way. Nothing of what it meets stops it.
+func (w *world) walk(t *testing.T, op string) (marked []string) {
 	t.Helper()
+	among := func(ops ...string) bool { return op == "" || slices.Contains(ops, op) }
 	call := func(method, address string, form url.Values, header map[string]string) (http.Header, string) {
 		var body io.Reader
 		if form != nil {
@@ -98,40 +99,52 @@ func (w *world) walk(t *testing.T) (marked []string) {
 		marked = append(marked, resp.Header.Values(sim.FaultHeader)...)
 		return resp.Header, string(text)
 	}
-	anchor := w.Addresses.Anchor
-	call(http.MethodGet, anchor+wellKnown, nil, nil)
-	call(http.MethodGet, anchor+listPath, nil, nil)
-	call(http.MethodGet, anchor+fetchPath+"?sub="+url.QueryEscape(w.Addresses.Provider), nil, nil)
-	call(http.MethodPost, anchor+markStatusPath, url.Values{"id": {w.markID(TypeProvider + "/public")}, "sub": {w.Addresses.Provider}}, nil)
-	call(http.MethodGet, w.Addresses.Provider+wellKnown, nil, nil)
-	for range 2 { // some faults need an earlier login
-		a := w.attempt()
-		a.both("scope", "openid offline_access")
-		header, _ := call(http.MethodGet, w.Endpoints().Authorization+"?"+a.query().Encode(), nil, nil)
+	if among(OpAnchorConfiguration, OpAnchorList, OpAnchorFetch, OpAnchorMarkStatus, OpConfiguration) {
+		anchor := w.Addresses.Anchor
+		call(http.MethodGet, anchor+wellKnown, nil, nil)
+		call(http.MethodGet, anchor+listPath, nil, nil)
+		call(http.MethodGet, anchor+fetchPath+"?sub="+url.QueryEscape(w.Addresses.Provider), nil, nil)
+		call(http.MethodPost, anchor+markStatusPath, url.Values{"id": {w.markID(TypeProvider + "/public")}, "sub": {w.Addresses.Provider}}, nil)
+		call(http.MethodGet, w.Addresses.Provider+wellKnown, nil, nil)
+	}
+	// follow begins a login and gives the code at its end.
+	follow := func(address string) string {
+		header, _ := call(http.MethodGet, address, nil, nil)
 		u, err := url.Parse(header.Get("Location"))
 		if err != nil {
 			t.Fatal(err)
 		}
+		return u.Query().Get("code")
+	}
+	if among(OpAuthorize, OpToken, OpUserInfo, OpRevocation) {
+		a := w.attempt()
+		a.both("scope", "openid offline_access")
+		code := follow(w.Endpoints().Authorization + "?" + a.query().Encode())
 		endpoint := w.Endpoints().Token
-		_, body := call(http.MethodPost, endpoint, a.authenticated(endpoint, map[string]any{
-			"grant_type": "authorization_code", "code": u.Query().Get("code"), "code_verifier": a.verifier, "redirect_uri": a.rp.redirect(),
-		}), nil)
-		tokens := object(body)
-		call(http.MethodGet, w.Endpoints().UserInfo, nil, bearer(tokens["access_token"]))
-		refresh, _ := tokens["refresh_token"].(string)
-		call(http.MethodPost, endpoint, a.authenticated(endpoint, map[string]any{"grant_type": "refresh_token", "refresh_token": refresh}), nil)
-		endpoint = w.Endpoints().Revocation
-		call(http.MethodPost, endpoint, a.authenticated(endpoint, map[string]any{"token": refresh}), nil)
+		if among(OpToken, OpUserInfo, OpRevocation) {
+			_, body := call(http.MethodPost, endpoint, a.authenticated(endpoint, map[string]any{
+				"grant_type": "authorization_code", "code": code, "code_verifier": a.verifier, "redirect_uri": a.rp.redirect(),
+			}), nil)
+			tokens := object(body)
+			refresh, _ := tokens["refresh_token"].(string)
+			if among(OpUserInfo) {
+				call(http.MethodGet, w.Endpoints().UserInfo, nil, bearer(tokens["access_token"]))
+			}
+			if among(OpToken) {
+				call(http.MethodPost, endpoint, a.authenticated(endpoint, map[string]any{"grant_type": "refresh_token", "refresh_token": refresh}), nil)
+			}
+			endpoint = w.Endpoints().Revocation
+			if among(OpRevocation) {
+				call(http.MethodPost, endpoint, a.authenticated(endpoint, map[string]any{"token": refresh}), nil)
+			}
+		}
 	}
-	l := w.operatorLogin(RealmInterno, "public")
-	call(http.MethodGet, l.issuer+"/.well-known/openid-configuration", nil, nil)
-	header, _ := call(http.MethodGet, l.issuer+"/authorize?"+l.query.Encode(), nil, nil)
-	u, err := url.Parse(header.Get("Location"))
-	if err != nil {
-		t.Fatal(err)
+	if among(OpOperators, OpOperatorsAuthorize, OpOperatorsToken) {
+		l := w.operatorLogin(RealmInterno, "public")
+		call(http.MethodGet, l.issuer+"/.well-known/openid-configuration", nil, nil)
+		l.form.Set("code", follow(l.issuer+"/authorize?"+l.query.Encode()))
+		call(http.MethodPost, l.issuer+"/token", l.form, nil)
 	}
-	l.form.Set("code", u.Query().Get("code"))
-	call(http.MethodPost, l.issuer+"/token", l.form, nil)
 	return marked
 }
 
@@ -144,7 +157,7 @@ func TestEveryFaultIsMetCountedAndMarked(t *testing.T) {
 	if err := w.SetOperatorAuto("op-001"); err != nil {
 		t.Fatal(err)
 	}
-	if marked := w.walk(t); len(marked) != 0 || w.Faults().Total() != 0 {
+	if marked := w.walk(t, ""); len(marked) != 0 || w.Faults().Total() != 0 {
 		t.Fatalf("a polite simulator: %v", marked)
 	}
 	silent := []string{sim.FaultDropRequest, sim.FaultDropAnswer} // no answer leaves
@@ -154,7 +167,7 @@ func TestEveryFaultIsMetCountedAndMarked(t *testing.T) {
 		if err := w.Faults().Set(sim.Rule{Name: c.Name, Op: c.Op, Probability: 1}); err != nil {
 			t.Fatal(err)
 		}
-		marked := w.walk(t)
+		marked := w.walk(t, c.Op)
 		if w.Faults().Injected(c.Name) == before {
 			t.Errorf("%s at %s was never met", c.Name, c.Op)
 		}

@@ -1,6 +1,7 @@
 package opsim
 
 import (
+	"crypto/rsa"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -461,6 +462,16 @@ func TestRotatedKeysStandBesideTheFormerOnesUnlessAbrupt(t *testing.T) {
 func TestKeysAndRegistrationsSurviveInAFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	keys, err := testKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One is left to be made.
+	for name, key := range map[string]*rsa.PrivateKey{KeyAnchor: keys.Anchor, KeyFederation: keys.Federation, KeyCore: keys.Core} {
+		if err := saveRSA(dir, name, key); err != nil {
+			t.Fatal(err)
+		}
+	}
 	inFolder := func(o *Options) { o.Dir, o.Keys = dir, nil }
 	w := newWorld(t, inFolder)
 	w.onboard(w.rp)
