@@ -79,11 +79,7 @@ type Tracking struct {
 	Findings  []Finding      `json:"findings,omitempty"`
 	Outcome   *Outcome       `json:"outcome,omitempty"`
 	Mark      Mark           `json:"mark,omitzero"`
-
-	// What Gateway.Tracking adds.
-	Parcel *Transit        `json:"-"` // of a card that is or was on its way
-	Travel *policies.Value `json:"-"` // what the rules say of travelling with the card
-	Past   *Past           `json:"-"` // of the delivery chosen; no cards: too few to tell of
+	Parcel    *Transit       `json:"-"` // of a card that is or was on its way; g.Track fills it
 }
 
 // TrackStep is one change of state.
@@ -104,7 +100,9 @@ func (g *Gateway) Track(ctx context.Context, number, code string) (Tracking, err
 	if err != nil {
 		return Tracking{}, err
 	}
-	return g.Tracking(ctx, r)
+	t := r.Tracking()
+	t.Parcel = g.Transit(r)
+	return t, nil
 }
 
 // Tracking answers the request as the tracker shows it.

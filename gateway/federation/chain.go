@@ -144,7 +144,11 @@ func (w *walk) verifyAnchor() error {
 	if w.anchor.ID != "" && top.Subject != w.anchor.ID {
 		return fail(refuse(CodeAnchorUnknown, "", "the chain ends at another entity than the configured anchor"))
 	}
-	err := top.verify(w.anchor.Keys, w.rules.Now, w.rules.Skew)
+	pinned := w.anchor.Keys
+	if fault.Mutant("federation.anchor-key") {
+		pinned = top.Keys
+	}
+	err := top.verify(pinned, w.rules.Now, w.rules.Skew)
 	if c := CodeOf(err); c == CodeUnknownKey || c == CodeSignature {
 		return fail(&Error{Code: CodeAnchorKey, Reason: "not signed by a pinned key", Err: err})
 	}
@@ -176,13 +180,17 @@ func (w *walk) descend() error {
 			continue
 		}
 		fail := func(err error) error { return at(err, "statement about "+s.Subject, s.Issuer) }
-		if s.Issuer != current {
+		if s.Issuer != current && !fault.Mutant("federation.linked") {
 			return fail(refuse(CodeNotLinked, "iss", "the issuer is not the subject of the statement above, "+current))
 		}
 		if slices.Contains(w.path, s.Subject) {
 			return fail(refuse(CodeLoop, "sub", "the entity already stands in the chain"))
 		}
-		if err := s.verify(w.keys[current], w.rules.Now, w.rules.Skew); err != nil {
+		err := s.verify(w.keys[current], w.rules.Now, w.rules.Skew)
+		if c := CodeOf(err); fault.Mutant("federation.superior-signature") && (c == CodeSignature || c == CodeUnknownKey) {
+			err = nil
+		}
+		if err != nil {
 			return fail(err)
 		}
 		w.links = append(w.links, s)
@@ -210,7 +218,11 @@ func (w *walk) descend() error {
 // its superior vouches for (that is the trust), by its own (that is the form),
 // and its hint at the superior.
 func (w *walk) configuration(s *Statement) error {
-	if err := s.verify(w.keys[s.Subject], w.rules.Now, w.rules.Skew); err != nil {
+	err := s.verify(w.keys[s.Subject], w.rules.Now, w.rules.Skew)
+	if c := CodeOf(err); fault.Mutant("federation.vouched-key") && (c == CodeSignature || c == CodeUnknownKey) {
+		err = nil
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.verifySelf(w.rules.Now, w.rules.Skew); err != nil {
@@ -243,7 +255,7 @@ func (w *walk) constrain() error {
 		}
 	}
 	intermediates := len(w.path) - 2
-	if w.rules.Type == TypeProvider && intermediates > 0 {
+	if w.rules.Type == TypeProvider && intermediates > 0 && !fault.Mutant("federation.provider-direct") {
 		return at(refuse(CodePathLength, "", "no intermediate may stand between provider and anchor"), "constraints", w.leaf().Subject)
 	}
 	w.metadata = map[string]map[string]any{}
@@ -268,7 +280,7 @@ func (w *walk) constrain() error {
 	}
 	for _, d := range demands {
 		fail := func(err error) error { return at(err, "constraints", d.by) }
-		if below := intermediates - d.depth; !d.c.admitsPath(below) {
+		if below := intermediates - d.depth; !d.c.admitsPath(below) && !fault.Mutant("federation.path-length") {
 			return fail(refuse(CodePathLength, "max_path_length", fmt.Sprintf("%d intermediates below, %d allowed", below, *d.c.MaxPathLength)))
 		}
 		for _, entity := range w.path[d.depth+1:] {

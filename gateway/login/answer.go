@@ -17,6 +17,7 @@ import (
 	"airegw/gateway/fault"
 	"airegw/gateway/federation"
 	"airegw/gateway/jose"
+	"airegw/gateway/login/person"
 	"airegw/gateway/outbound"
 )
 
@@ -86,9 +87,15 @@ func (c *Citizens) finish(ctx context.Context, a Attempt, params url.Values, t *
 	if err != nil {
 		return Identity{}, err
 	}
-	p, err := readPerson(payload)
-	if err != nil {
-		return Identity{}, err
+	p, err := person.Read(payload)
+	var lacks *person.Error
+	switch {
+	case errors.As(err, &lacks) && lacks.FiscalCode:
+		return Identity{}, refuse(CodeFiscalCode, lacks.Claim, nil)
+	case errors.As(err, &lacks):
+		return Identity{}, refuse(CodeMinimumData, lacks.Claim, nil)
+	case err != nil:
+		return Identity{}, refuse(CodeMinimumData, "", err)
 	}
 	who := Identity{
 		ID: opaque("cie:", provider.Issuer, id.Subject), Reference: a.Reference, Issuer: provider.Issuer, Subject: id.Subject,
@@ -339,7 +346,7 @@ func (c *Citizens) openUserInfo(response *outbound.Response, p *federation.Provi
 	suite := c.cfg.Entity.Suite()
 	algs, encs := []jose.Algorithm{suite.Encrypt}, []jose.ContentEncryption{suite.Content}
 	if fault.Mutant("login.userinfo-encryption") {
-		algs, encs = []jose.Algorithm{jose.RSAOAEP, jose.RSAOAEP256}, []jose.ContentEncryption{jose.A128CBCHS256, jose.A256CBCHS512, jose.A256GCM}
+		encs = []jose.ContentEncryption{jose.A128CBCHS256, jose.A256CBCHS512, jose.A256GCM}
 	}
 	body := string(response.Body)
 	plain, err := jose.Decrypt(body, c.cfg.Entity.DecryptionKeys(), algs, encs)

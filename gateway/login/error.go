@@ -88,17 +88,18 @@ const (
 
 // Of operators.
 const (
-	CodeOfficeUnknown   Code = "login_office_unknown"   // no provider speaks for this office
-	CodeOperatorClaim   Code = "login_operator_claim"   // Field names the claim missing or malformed
-	CodeOperatorOffice  Code = "login_operator_office"  // an office the provider may not speak for, or another than asked
-	CodeOperatorRole    Code = "login_operator_role"    // a role the provider may not give
-	CodeOperatorRevoked Code = "login_operator_revoked" // access was taken away here
-	CodeDiscovery       Code = "login_discovery"        // the provider's discovery document cannot be had or used
-	CodeDiscoveryIssuer Code = "login_discovery_issuer" // the document names another issuer, or is not usable; Field
-	CodeCardMissing     Code = "login_card_missing"     // no client certificate came
-	CodeCardUnknown     Code = "login_card_unknown"     // a certificate that was never issued
-	CodeCardOther       Code = "login_card_other"       // another operator's card
-	CodeCardNotActive   Code = "login_card_not_active"  // issued but not activated
+	CodeOfficeUnknown   Code = "login_office_unknown"        // no provider speaks for this office
+	CodeOperatorClaim   Code = "login_operator_claim"        // Field names the claim missing or malformed
+	CodeOperatorOffice  Code = "login_operator_office"       // an office the provider may not speak for
+	CodeOperatorAsked   Code = "login_operator_other_office" // an office of the provider's, but not the one asked for
+	CodeOperatorRole    Code = "login_operator_role"         // a role the provider may not give
+	CodeOperatorRevoked Code = "login_operator_revoked"      // access was taken away here
+	CodeDiscovery       Code = "login_discovery"             // the provider's discovery document cannot be had or used
+	CodeDiscoveryIssuer Code = "login_discovery_issuer"      // the document names another issuer, or is not usable; Field
+	CodeCardMissing     Code = "login_card_missing"          // no client certificate came
+	CodeCardUnknown     Code = "login_card_unknown"          // a certificate that was never issued
+	CodeCardOther       Code = "login_card_other"            // another operator's card
+	CodeCardNotActive   Code = "login_card_not_active"       // issued but not activated
 	CodeCardRevoked     Code = "login_card_revoked"
 	CodeCardExpired     Code = "login_card_expired"
 	CodeCardState       Code = "login_card_state" // a step the card's state does not allow

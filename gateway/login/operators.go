@@ -478,7 +478,7 @@ func (p *operatorProvider) judge(who *OperatorIdentity, payload []byte, asked ga
 		return refuse(CodeOperatorOffice, who.Office.ID(), errors.New("the provider may not speak for it"))
 	}
 	if who.Office != asked && !fault.Mutant("login.operator-asked") {
-		return refuse(CodeOperatorOffice, who.Office.ID(), errors.New("another than asked"))
+		return refuse(CodeOperatorAsked, who.Office.ID(), nil)
 	}
 	return nil
 }

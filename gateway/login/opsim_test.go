@@ -254,14 +254,14 @@ func TestAProviderSpeaksForItsOwnOfficesAndRolesOnly(t *testing.T) {
 		code   login.Code
 	}{
 		{"a foreign office", map[string]any{"office": foreign.Code}, login.OperatorStart{Office: office}, login.CodeOperatorOffice},
-		{"another office of the same provider", map[string]any{"office": second.Code}, login.OperatorStart{Office: office}, login.CodeOperatorOffice},
+		{"another office of the same provider", map[string]any{"office": second.Code}, login.OperatorStart{Office: office}, login.CodeOperatorAsked},
 		{"no office of ours", map[string]any{"office": "999999"}, login.OperatorStart{Office: office}, login.CodeOperatorOffice},
 		{"no office", map[string]any{"office": nil}, login.OperatorStart{Office: office}, login.CodeOperatorClaim},
 		{"an office that is no text", map[string]any{"office": []string{office.Code}}, login.OperatorStart{Office: office}, login.CodeOperatorClaim},
 		{"an unknown role", map[string]any{"role": "root"}, login.OperatorStart{Office: office}, login.CodeOperatorRole},
 		{"no role", map[string]any{"role": nil}, login.OperatorStart{Office: office}, login.CodeOperatorClaim},
 		{"an owner's role at an office", map[string]any{"role": "owner_interior"}, login.OperatorStart{Office: office}, login.CodeOperatorOffice},
-		{"a clerk at the ministry's door", nil, login.OperatorStart{Provider: "interno"}, login.CodeOperatorOffice},
+		{"a clerk at the ministry's door", nil, login.OperatorStart{Provider: "interno"}, login.CodeOperatorAsked},
 	} {
 		original := map[string]any{"role": "operator", "office": office.Code}
 		if err := w.SetOperatorClaims(id, c.claims); err != nil {

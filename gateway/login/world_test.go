@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,15 +35,18 @@ var shared = sync.OnceValues(func() (folder string, err error) {
 	if err != nil {
 		return "", err
 	}
+	madeFolder.Store(folder)
 	_, err = federation.GenerateKeys(filepath.Join(folder, "keys"))
 	return folder, err
 })
+
+var madeFolder atomic.Value
 
 var simKeys = sync.OnceValues(opsim.NewKeys)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if folder, err := shared(); err == nil {
+	if folder, made := madeFolder.Load().(string); made {
 		_ = os.RemoveAll(folder)
 	}
 	os.Exit(code)

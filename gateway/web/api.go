@@ -158,10 +158,6 @@ func (s *Server) apiOpen(c *gin.Context, ev *event) error {
 	}
 	out := requestOf(r, ev.lang)
 	out.Today = todayOf(d, r, ev.start, ev.lang)
-	err = s.beside(c.Request.Context(), r, &out, ev.lang)
-	if err != nil {
-		return err
-	}
 	return answer(c, ev, http.StatusOK, out)
 }
 

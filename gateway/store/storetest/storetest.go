@@ -91,7 +91,6 @@ func Run(t *testing.T, e Engine) {
 		{"a cancelled caller's write does not begin", cancelledCaller},
 		{"rule sets are kept with two people's approvals", ruleSetsKept},
 		{"a report of a stolen or lost card is kept once", cardReports},
-		{"the number of a series stays with its key", keptOperations},
 		{"new rules send decided requests to be decided again, once", rulesDecideAgain},
 		{"corrections are opened, moved and closed with the change of their request", correctionsKept},
 		{"a step remembers who asked for it", workRemembersWhoAsked},

@@ -1,4 +1,14 @@
-package login
+// Package person reads the minimum data set of a citizen from a UserInfo answer.
+//
+// Duty: take given name, family name, date of birth and fiscal code out of a
+// payload whose signature holds.
+//
+// Promise: what it answers is complete and to the letter of the claim formats (D
+// attributi_utente); the fiscal code, which decides whose requests are shown, is
+// sixteen characters with a check character that agrees.
+//
+// It refuses to repair: no trimming, no upper-casing, no missing prefix.
+package person
 
 import (
 	"encoding/json"
@@ -22,35 +32,46 @@ const (
 	fiscalPrefix = "TINIT-"
 )
 
-// person is the minimum data set.
-type person struct {
-	GivenName, FamilyName, BirthDate, FiscalCode string
+// Person is the minimum data set.
+type Person struct {
+	GivenName, FamilyName string
+	BirthDate             string // YYYY-MM-DD
+	FiscalCode            string // 16 characters, upper case
 }
 
-// readPerson reads the minimum data set strictly: a value of another form is
+// Error says which claim is missing or of another form than it must be; ""
+// stands for the whole payload. It never holds the value.
+type Error struct {
+	Claim      string
+	FiscalCode bool // there, but not in the form TINIT-<fiscal code>
+}
+
+func (e *Error) Error() string { return "claim missing or malformed: " + e.Claim }
+
+// Read reads the minimum data set strictly: a value of another form is
 // refused, never repaired, since the fiscal code decides whose requests are
 // shown.
-func readPerson(payload []byte) (person, error) {
+func Read(payload []byte) (Person, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(payload, &members); err != nil {
-		return person{}, refuse(CodeMinimumData, "", nil)
+		return Person{}, &Error{Claim: ""}
 	}
-	var p person
+	var p Person
 	for _, m := range []struct {
 		name string
 		dst  *string
 	}{{claimGivenName, &p.GivenName}, {claimFamilyName, &p.FamilyName}, {claimBirthDate, &p.BirthDate}, {claimFiscalCode, &p.FiscalCode}} {
 		err := json.Unmarshal(members[m.name], m.dst)
 		if (err != nil || *m.dst == "" || len(*m.dst) > 256 || !utf8.ValidString(*m.dst) || strings.ContainsFunc(*m.dst, func(r rune) bool { return r < ' ' })) && !fault.Mutant("login.minimum-data") {
-			return person{}, refuse(CodeMinimumData, m.name, nil)
+			return Person{}, &Error{Claim: m.name}
 		}
 	}
 	if _, err := time.Parse(time.DateOnly, p.BirthDate); err != nil && !fault.Mutant("login.minimum-data") {
-		return person{}, refuse(CodeMinimumData, claimBirthDate, nil)
+		return Person{}, &Error{Claim: claimBirthDate}
 	}
 	code, prefixed := strings.CutPrefix(p.FiscalCode, fiscalPrefix)
 	if (!prefixed || !wellFormed(code)) && !fault.Mutant("login.fiscal-code") {
-		return person{}, refuse(CodeFiscalCode, claimFiscalCode, nil)
+		return Person{}, &Error{Claim: claimFiscalCode, FiscalCode: true}
 	}
 	p.FiscalCode = code
 	return p, nil
