@@ -81,7 +81,7 @@ func (s *Server) pageLogin(c *gin.Context, ev *event) error {
 			page.Offices = append(page.Offices, officeChoice{
 				ID:     pathOperatorStart + "?" + url.Values{"office": {o.ID()}, "next": {next}}.Encode(),
 				Name:   o.Name(),
-				Detail: messages.Text(ev.lang, "office."+string(o.Kind), nil),
+				Detail: messages.Text(ev.lang, "login.office."+string(o.Kind), nil),
 			})
 		}
 	}
