@@ -25,6 +25,10 @@ const (
 	FromCentralAIRE Provenance = "aire_centrale"
 )
 
+// Historical says that whoever answered is no more than a fallback of the time
+// before all comuni had migrated (spec §4.2): nothing rests on it alone.
+func (p Provenance) Historical() bool { return p != FromANPR }
+
 // Answer is yes, no, or not known: the register's S, N, A, or nobody granted us
 // the service that would say.
 type Answer string

@@ -110,8 +110,33 @@ type Finding struct {
 	Detail  string      `json:"detail,omitempty"`  // a machine token that narrows the code, as "no_street"
 }
 
+// cancelRules narrow FindingCancelled by the reason of the cancellation from
+// AIRE (table of spec §4.3), which only doors B and C tell (spec §1.5). Reasons 1
+// and 2 are deaths and come as FindingDeceased.
+var cancelRules = map[string]struct {
+	outcome Outcome
+	owner   Owner
+}{
+	"reason_3":  {OutcomeRefuse, OwnerCitizen},     // back in Italy: the comune of residence issues the card
+	"reason_4":  {OutcomeRefuse, OwnerCitizen},     //
+	"reason_5":  {OutcomeCorrect, OwnerConsulate},  // presumed untraceable: to be registered again (C04)
+	"reason_6":  {OutcomeRefuse, OwnerNobody},      // citizenship lost
+	"reason_7":  {OutcomeCorrect, OwnerAIREComune}, // moved to another comune's AIRE
+	"reason_8":  {OutcomeCorrect, OwnerAIREComune}, // other
+	"reason_10": {OutcomeCorrect, OwnerAIREComune}, // double registration
+}
+
+// CancelReasons lists the reasons of a cancellation from AIRE with a rule of
+// their own, as Finding.Detail names them.
+func CancelReasons() []string {
+	return []string{"reason_3", "reason_4", "reason_5", "reason_6", "reason_7", "reason_8", "reason_10"}
+}
+
 // Outcome of the finding; an unknown code is a review, never clear.
 func (f Finding) Outcome() Outcome {
+	if r, ok := cancelRules[f.Detail]; ok && f.Code == FindingCancelled {
+		return r.outcome
+	}
 	if r, ok := findingRules[f.Code]; ok {
 		return r.outcome
 	}
@@ -120,6 +145,9 @@ func (f Finding) Outcome() Outcome {
 
 // Owner of the next step.
 func (f Finding) Owner() Owner {
+	if r, ok := cancelRules[f.Detail]; ok && f.Code == FindingCancelled {
+		return r.owner
+	}
 	if r, ok := findingRules[f.Code]; ok {
 		return r.owner
 	}

@@ -537,7 +537,7 @@ func undeliverable(a Address) string {
 		return "no_state"
 	case a.Street == "" && a.CareOf == "":
 		return "no_street"
-	case same(a.Street, a.Locality):
+	case same(a.Street, a.Locality), same(a.Street, a.Locality+" "+a.Locality):
 		return "street_is_locality"
 	case doubled(a.Street):
 		return "street_doubled"

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +47,14 @@ func (g *Gateway) ask(ctx context.Context, r *Request, who anpr.Actor, urgency a
 				checked.Findings = append(checked.Findings, finding)
 			}
 		}
+		if record.Provenance.Historical() {
+			// INA, the Revenue Agency or the central AIRE answered: an office must
+			// confirm what they say.
+			checked.Findings = append(checked.Findings, Finding{
+				Code: "register.historical_source", Person: i, Who: string(anpr.OwnerOffice), Blocks: true,
+				Args: map[string]string{"source": string(record.Provenance)},
+			})
+		}
 		checked.Persons++
 	}
 	checked.Findings = append(checked.Findings, r.disagreements(checked)...)
@@ -57,6 +66,10 @@ func (g *Gateway) ask(ctx context.Context, r *Request, who anpr.Actor, urgency a
 // office to look at.
 func findingFor(person int, f anpr.Finding) (Finding, bool) {
 	out := Finding{Code: "register." + string(f.Code), Person: person, Who: string(f.Owner())}
+	if f.Code == anpr.FindingCancelled && slices.Contains(anpr.CancelReasons(), f.Detail) {
+		// Each reason has its own next step, and its own text.
+		out.Code += "_" + strings.TrimPrefix(f.Detail, "reason_")
+	}
 	if f.Detail != "" {
 		out.Args = map[string]string{"detail": f.Detail}
 	}
@@ -366,7 +379,17 @@ func (g *Gateway) expected(r *Request, from time.Time) *delivery.Plan {
 
 // queryFor is the question about one person.
 func queryFor(r *Request, person Applicant, who anpr.Actor, urgency anpr.Urgency) anpr.Query {
-	return anpr.Query{
-		FiscalCode: person.FiscalCode, Surname: person.Surname, GivenName: person.GivenName, Reason: r.ID, Actor: who, Urgency: urgency,
+	q := anpr.Query{
+		FiscalCode: person.FiscalCode, Surname: person.Surname, GivenName: person.GivenName, BirthDate: person.BirthDate,
+		Reason: r.ID, Actor: who, Urgency: urgency,
 	}
+	// The code itself tells sex and birth, for the search by personal data of
+	// somebody whom the register knows under another code (§8 row 21).
+	if code, err := anpr.ParseFiscalCode(person.FiscalCode); err == nil && !code.Provisional {
+		q.Sex = code.Sex
+		if births := code.BirthDates(r.CreatedAt); q.BirthDate == "" && len(births) == 1 {
+			q.BirthDate = births[0].Format(time.DateOnly)
+		}
+	}
+	return q
 }

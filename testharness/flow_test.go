@@ -55,7 +55,12 @@ type flow struct {
 
 // clientKey is our key at PDND, made once: RSA keys are slow to make and say
 // nothing in these tests.
-var clientKey = sync.OnceValues(func() ([]byte, error) {
+var (
+	clientKey = sync.OnceValues(newClientKey)
+	otherKey  = sync.OnceValues(newClientKey) // the second one of a rotation
+)
+
+func newClientKey() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "airegw-key-")
 	if err != nil {
 		return nil, err
@@ -71,7 +76,7 @@ var clientKey = sync.OnceValues(func() ([]byte, error) {
 		return nil, err
 	}
 	return os.ReadFile(path)
-})
+}
 
 // voucherKey is PDND's key, made once for the same reason.
 var voucherKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
@@ -85,7 +90,7 @@ func newFlow(t *testing.T, at time.Time, set ...func(*app.Config)) *flow {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.sims, err = StartSims(SimOptions{Seed: 7, Clock: w.clock.ManualClock, Log: quiet, VoucherKey: voucher})
+	w.sims, err = StartSims(SimOptions{Seed: 7, Clock: w.clock.ManualClock, Log: quiet, VoucherKey: voucher, RegistryTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

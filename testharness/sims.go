@@ -31,6 +31,9 @@ type SimOptions struct {
 	// VoucherKey signs PDND's vouchers; nil: the one in Dir, or a new one. Tests
 	// that make many worlds share one, since RSA keys are slow to make.
 	VoucherKey *rsa.PrivateKey
+	// RegistryTimeout is how long the core waits for the register's answer to a
+	// card's notice before it tells it again; 0: as the core does.
+	RegistryTimeout time.Duration
 	// People are added to the register's synthetic population.
 	People []sim.Person
 	// Login starts the Trust Anchor and the identity providers too.
@@ -111,7 +114,7 @@ func StartSims(o SimOptions) (_ *Sims, err error) {
 		return nil, fmt.Errorf("core's identity at the register: %w", err)
 	}
 	s.Core, err = coresim.Start(coresim.Options{
-		Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("core"), Step: o.Step, Registry: protocol.URL, RegistryIdentity: cieonline, Log: o.Log,
+		Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("core"), Step: o.Step, Registry: protocol.URL, RegistryTimeout: o.RegistryTimeout, RegistryIdentity: cieonline, Log: o.Log,
 	}, "127.0.0.1:0", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("core simulator: %w", err)

@@ -62,6 +62,8 @@ type Options struct {
 	// Registry is the base URL of the register's simulator (door B). Empty: the
 	// register is not told.
 	Registry string
+	// RegistryTimeout is how long the register may take to answer; 0 is 10 s.
+	RegistryTimeout time.Duration
 	// RegistryIdentity is what the core signs with there, as CIEOnline (sender
 	// CIEONL); needed with Registry. anprsim.Server.IssueSOAP makes it.
 	RegistryIdentity sim.SOAPIdentity

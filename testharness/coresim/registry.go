@@ -293,7 +293,11 @@ func first(s string, n int) string {
 // call signs and posts a notice. Told or refused are answers; an error means no
 // answer, to be asked again with the same id and a fresh signature.
 func (r *registry) call(element []byte, n *Notice) (state, code string, err error) {
-	ctx, cancel := context.WithTimeout(r.s.ctx, registryTimeout)
+	limit := r.s.opts.RegistryTimeout
+	if limit <= 0 {
+		limit = registryTimeout
+	}
+	ctx, cancel := context.WithTimeout(r.s.ctx, limit)
 	defer cancel()
 	me := r.s.opts.RegistryIdentity
 	text, err := me.Sign(sim.SOAPOrder{Body: string(element), Operator: "CIEONLINE", Now: r.s.wire.Now()})
