@@ -265,7 +265,7 @@ func (s *Server) anchorClaims(now time.Time) map[string]any {
 	}
 	// Production publishes both names.
 	return map[string]any{
-		"iss": s.at.Anchor, "sub": s.at.Anchor, "iat": now.Unix(), "exp": now.Add(anchorLifetime).Unix(),
+		"iss": s.at.Anchor, "sub": s.at.Anchor, "iat": now.Unix(), "exp": now.Add(s.lifetimes().Anchor).Unix(),
 		"jwks": s.keys.anchorSet(),
 		"metadata": map[string]any{"federation_entity": map[string]any{
 			"organization_name": "Federazione CIE simulata", "homepage_uri": s.at.Anchor, "policy_uri": s.at.Anchor + "/policy",
@@ -403,7 +403,7 @@ func (s *Server) statementClaims(e *entity, now time.Time) map[string]any {
 		keys = s.keys.federationSet()
 	}
 	return map[string]any{
-		"iss": s.at.Anchor, "sub": e.ID, "iat": now.Unix(), "exp": now.Add(statementLifetime).Unix(),
+		"iss": s.at.Anchor, "sub": e.ID, "iat": now.Unix(), "exp": now.Add(s.lifetimes().Statement).Unix(),
 		"jwks": keys, "metadata_policy": s.policyFor(e),
 		"trust_marks": []any{s.markEntry(e)},
 	}

@@ -50,7 +50,7 @@ func (s *Server) providerClaims(now time.Time) map[string]any {
 		claims = append(claims, name)
 	}
 	return map[string]any{
-		"iss": p, "sub": p, "iat": now.Unix(), "exp": now.Add(providerLifetime).Unix(),
+		"iss": p, "sub": p, "iat": now.Unix(), "exp": now.Add(s.lifetimes().Provider).Unix(),
 		"jwks":            s.keys.federationSet(),
 		"authority_hints": []any{s.at.Anchor},
 		"trust_marks":     []any{s.markEntry(own)},
@@ -662,16 +662,16 @@ func (s *Server) refuseRedirect(w http.ResponseWriter, a *authRequest, r *refusa
 // consent issues the code.
 func (s *Server) consent(w http.ResponseWriter, a *authRequest, c Citizen, level Level, mode Mode, auto, offline bool) {
 	f := s.flaws(OpAuthorize, c.CF)
-	for name, code := range errorOfFault {
-		if !f.fires(name) {
+	for _, e := range errorFaults {
+		if !f.fires(e.name) {
 			continue
 		}
-		s.note(Event{Kind: "login", Client: a.client.id, Person: c.CF, Level: level, Mode: mode, Auto: auto, Outcome: code, Faults: f.names})
+		s.note(Event{Kind: "login", Client: a.client.id, Person: c.CF, Level: level, Mode: mode, Auto: auto, Outcome: e.code, Faults: slices.Clone(f.names)})
 		description := "injected by the simulator"
-		if name == "error-markup" {
+		if e.name == "error-markup" {
 			description = `<script>alert("1")</script>`
 		}
-		s.respond(w, a, f, url.Values{"error": {code}, "error_description": {description}})
+		s.respond(w, a, f, url.Values{"error": {e.code}, "error_description": {description}})
 		return
 	}
 	now := s.wire.Now()

@@ -158,6 +158,10 @@ var badRequests = []requestCase{
 	{"2.2.0", "correct, consent, level 1", func(a *attempt) { a.claims["prompt"], a.claims["acr_values"] = "consent", Level(1).ACR() }, accepted},
 	{"2.2.1", "correct, consent, level 2", with("prompt", "consent"), accepted},
 	{"2.2.2", "correct, consent, level 3", func(a *attempt) { a.claims["prompt"], a.claims["acr_values"] = "consent", Level(3).ACR() }, accepted},
+	{"2.2.3", "correct, offline_access, levels 2 and 1", func(a *attempt) {
+		a.both("scope", "openid offline_access")
+		a.claims["acr_values"] = Level(2).ACR() + " " + Level(1).ACR()
+	}, accepted},
 	{"2.2.4", "correct, levels 3 and 1", with("acr_values", Level(3).ACR()+" "+Level(1).ACR()), accepted},
 	{"2.2.5", "correct, levels 1 and 2", with("acr_values", Level(1).ACR()+" "+Level(2).ACR()), accepted},
 	{"2.2.6", "correct, levels 1 and 3", with("acr_values", Level(1).ACR()+" "+Level(3).ACR()), accepted},

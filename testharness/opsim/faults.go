@@ -176,13 +176,22 @@ func responseFaults() []FaultCase {
 	}
 }
 
-// errorOfFault is the error an authorization fault answers with.
-var errorOfFault = map[string]string{
-	"error-access-denied": "access_denied", "error-consent-required": "consent_required", "error-login-required": "login_required",
-	"error-temporarily-unavailable": "temporarily_unavailable", "error-temporary-unavailable": "temporary_unavailable",
-	"error-server-error": "server_error", "error-invalid-request": "invalid_request", "error-invalid-scope": "invalid_scope",
-	"error-invalid-client": "invalid_client", "error-unauthorized-client": "unauthorized_client",
-	"error-unsupported-response-type": "unsupported_response_type", "error-unknown": "rejected_by_user", "error-markup": "invalid_request",
+// errorFaults are the faults that answer an error in place of a code, in the
+// order they are tried.
+var errorFaults = []struct{ name, code string }{
+	{"error-access-denied", "access_denied"},
+	{"error-consent-required", "consent_required"},
+	{"error-login-required", "login_required"},
+	{"error-temporarily-unavailable", "temporarily_unavailable"},
+	{"error-temporary-unavailable", "temporary_unavailable"},
+	{"error-server-error", "server_error"},
+	{"error-invalid-request", "invalid_request"},
+	{"error-invalid-scope", "invalid_scope"},
+	{"error-invalid-client", "invalid_client"},
+	{"error-unauthorized-client", "unauthorized_client"},
+	{"error-unsupported-response-type", "unsupported_response_type"},
+	{"error-unknown", "rejected_by_user"},
+	{"error-markup", "invalid_request"},
 }
 
 func tokenFaults() []FaultCase {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"airegw/testharness/sim"
 )
@@ -57,6 +58,7 @@ func (s *Server) Management() http.Handler {
 		return nil, nil
 	})
 	do("POST /down", http.StatusNoContent, s.manageDown)
+	do("POST /lifetimes", http.StatusNoContent, s.manageLifetimes)
 	do("POST /trust-failure", http.StatusNoContent, s.manageTrustFailure)
 	return sim.LoopbackOnly(mux)
 }
@@ -258,6 +260,62 @@ func (s *Server) manageDown(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return nil, s.SetDown(body.Party, body.Down)
+}
+
+// Lifetimes are how long statements are good for: where the clock cannot be
+// moved, a chain expires early by short ones.
+type Lifetimes struct {
+	Anchor    time.Duration // the anchor's configuration
+	Statement time.Duration // the anchor's statements about others
+	Provider  time.Duration // the provider's configuration
+}
+
+func (s *Server) lifetimes() Lifetimes {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.life
+}
+
+// SetLifetimes changes how long the statements from now on are good for; what
+// is not positive stays as it is.
+func (s *Server) SetLifetimes(l Lifetimes) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range []struct {
+		to   *time.Duration
+		from time.Duration
+	}{{&s.life.Anchor, l.Anchor}, {&s.life.Statement, l.Statement}, {&s.life.Provider, l.Provider}} {
+		if c.from > 0 {
+			*c.to = c.from
+		}
+	}
+}
+
+func (s *Server) manageLifetimes(r *http.Request) (any, error) {
+	var body struct {
+		Anchor    string `json:"anchor"`
+		Statement string `json:"statement"`
+		Provider  string `json:"provider"`
+	}
+	err := sim.ReadJSON(r.Body, manageLimit, &body)
+	if err != nil {
+		return nil, err
+	}
+	var l Lifetimes
+	for _, c := range []struct {
+		text string
+		to   *time.Duration
+	}{{body.Anchor, &l.Anchor}, {body.Statement, &l.Statement}, {body.Provider, &l.Provider}} {
+		if c.text == "" {
+			continue
+		}
+		*c.to, err = time.ParseDuration(c.text)
+		if err != nil || *c.to <= 0 {
+			return nil, fmt.Errorf("lifetime %q is not a positive duration", c.text)
+		}
+	}
+	s.SetLifetimes(l)
+	return nil, nil
 }
 
 func (s *Server) manageTrustFailure(r *http.Request) (any, error) {

@@ -86,6 +86,12 @@ func TestTheManagementSurfaceDoesWhatItSays(t *testing.T) {
 	want(400, "POST", "/keys/rotate", `{"key":"house"}`)
 	want(204, "POST", "/marks", `{"id":"`+w.rp.id+`","revoked":true}`)
 	want(204, "POST", "/trust-failure", `{"redirect":true}`)
+	want(204, "POST", "/lifetimes", `{"statement":"10s"}`)
+	want(400, "POST", "/lifetimes", `{"statement":"soon"}`)
+	_, _, body := w.get(w.Addresses.Anchor + fetchPath + "?sub=" + url.QueryEscape(w.Addresses.Provider))
+	if j, err := readJWT(body); err != nil || j.claims["exp"] != float64(testStart.Add(10*time.Second).Unix()) || w.lifetimes().Anchor != anchorLifetime {
+		t.Errorf("lifetimes: %v %v", err, j.claims["exp"])
+	}
 	want(204, "POST", "/down", `{"party":"provider","down":true}`)
 	if status, header, _ := w.get(w.Addresses.Provider + wellKnown); status != http.StatusServiceUnavailable || header.Get(sim.FaultHeader) != "down" {
 		t.Errorf("out of service: %d", status)

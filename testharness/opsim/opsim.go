@@ -171,6 +171,7 @@ type Server struct {
 	revoked       map[string]bool // trust marks, by subject
 	down          map[string]bool // parties out of service
 	redirectTrust bool
+	life          Lifetimes
 	lastCode      string // for the replayed code
 	lastIDJTI     string
 	events        []Event
@@ -225,6 +226,7 @@ func New(opt Options) (*Server, error) {
 		grants: map[string]*grant{}, tokens: map[string]*token{}, sso: map[string]*ssoSession{},
 		replay: map[string]time.Time{}, revoked: map[string]bool{}, down: map[string]bool{},
 		redirectTrust: opt.RedirectTrustFailure,
+		life:          Lifetimes{Anchor: anchorLifetime, Statement: statementLifetime, Provider: providerLifetime},
 		opClients:     map[string]OperatorClient{}, opFlows: map[string]*opFlow{}, opGrants: map[string]*opGrant{}, opTokens: map[string]*opGrant{},
 	}
 	transport := opt.Transport

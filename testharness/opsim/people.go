@@ -101,7 +101,7 @@ type Citizen struct {
 	// works, 2 only the credentials that were activated with an earlier one.
 	MaxLevel    Level    `json:"max_level"`
 	Credentials Standing `json:"credentials"`
-	Minor       bool     `json:"minor"` // under eighteen when the simulator started
+	Minor       bool     `json:"minor"` // the register knows parents
 }
 
 // Fiscal codes of people outside the rule of Citizens.

@@ -579,10 +579,13 @@ func (s *Server) serveUserInfo(w http.ResponseWriter, r *http.Request, f *flaws)
 }
 
 func (s *Server) userInfoFault(w http.ResponseWriter, f *flaws) bool {
-	for name, status := range map[string]int{"userinfo-refused": http.StatusUnauthorized, "userinfo-not-allowed": http.StatusMethodNotAllowed} {
-		if f.fires(name) {
+	for _, c := range []struct {
+		name   string
+		status int
+	}{{"userinfo-refused", http.StatusUnauthorized}, {"userinfo-not-allowed", http.StatusMethodNotAllowed}} {
+		if f.fires(c.name) {
 			f.mark(w.Header())
-			federationError(w, status, "invalid_token", "injected by the simulator")
+			federationError(w, c.status, "invalid_token", "injected by the simulator")
 			return true
 		}
 	}
