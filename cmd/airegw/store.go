@@ -43,6 +43,32 @@ func readAddress(path string) (string, error) {
 
 type auditCmd struct {
 	Verify auditVerifyCmd `cmd:"" help:"Verify the audit chain; names the first bad entry (exit 1)."`
+	Login  auditLoginCmd  `cmd:"" help:"Print the transaction register of one login as JSON, its hash chain checked (exit 1 when it is broken). It holds personal data: for appointed staff only."`
+}
+
+type auditLoginCmd struct {
+	database
+	Reference string `arg:"" help:"Reference code of the login, as pages and log show it."`
+}
+
+// Run exports what is kept of a login, beside a running server.
+func (c *auditLoginCmd) Run(ctx context.Context, std streams) error {
+	db, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	export, err := db.ExportLogin(ctx, c.Reference)
+	err = errors.Join(err, db.Close())
+	if err != nil {
+		return bad("login %s: %w", c.Reference, err)
+	}
+	e := json.NewEncoder(std.out)
+	e.SetIndent("", "  ")
+	err = e.Encode(export)
+	if err != nil {
+		return fmt.Errorf("write register: %w", err)
+	}
+	return nil
 }
 
 type auditVerifyCmd struct {

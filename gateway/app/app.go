@@ -255,6 +255,7 @@ func (a *App) Run(ctx context.Context) error {
 	return a.run(ctx, func(ctx context.Context) error {
 		var wg sync.WaitGroup
 		wg.Go(func() { a.Store.Listen(ctx, a.Gateway.Wake) })
+		wg.Go(func() { a.keepHouse(ctx, a.clock.After) })
 		err := a.Gateway.Run(ctx)
 		wg.Wait()
 		return err

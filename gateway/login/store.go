@@ -120,7 +120,6 @@ type Store interface {
 // Export is the evidence of one login, for those appointed to see it.
 type Export struct {
 	Reference string         `json:"reference"`
-	Door      Door           `json:"door"`
 	Records   []ExportRecord `json:"records"`
 	// Head is the digest of the last record. AuditID is the audit entry that
 	// holds it: the audit chain makes the register tamper-evident as a whole.
