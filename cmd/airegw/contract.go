@@ -15,6 +15,7 @@ import (
 
 	"airegw/testharness/anprcontract"
 	"airegw/testharness/anprsim"
+	"airegw/testharness/sim"
 )
 
 type contractCmd struct {
@@ -32,10 +33,13 @@ type anprEndpoint struct {
 	JWKSURL           string `help:"Key set of the vouchers." name:"jwks-url" placeholder:"URL"`
 	CA                string `help:"PEM file of the authorities to trust instead of the machine's." name:"ca" type:"existingfile" placeholder:"FILE"`
 	ManagementURL     string `help:"Management API of a simulator." name:"management-url" placeholder:"URL"`
+	CIEURL            string `help:"Address of door B (AnprServiceCIE)." name:"cie-url" placeholder:"URL"`
+	ConsularURL       string `help:"Address of door C (AnprServiceCONSOLATI)." name:"consular-url" placeholder:"URL"`
 }
 
 type contractAnprCmd struct {
 	Endpoint  anprEndpoint  `embed:""`
+	SOAP      string        `help:"Certificates for the SOAP doors: {sender, station, site_certificate, site_key, station_certificate, station_key, register_certificate}." type:"existingfile" name:"soap" placeholder:"FILE"`
 	Subjects  string        `help:"People of that register by role: {\"aire\":{\"cf\",\"id_anpr\",…},…}." type:"existingfile" placeholder:"FILE"`
 	JSON      bool          `help:"Machine output." name:"json"`
 	JUnit     string        `help:"Write a JUnit report too." name:"junit" type:"path" placeholder:"FILE"`
@@ -140,6 +144,15 @@ func (c *contractAnprCmd) target(ctx context.Context) (_ anprcontract.Target, do
 	case simulator:
 		target.Subjects = anprcontract.SimSubjects()
 	}
+	if c.SOAP != "" {
+		text, err := os.ReadFile(c.SOAP)
+		if err == nil {
+			err = sim.ReadJSON(bytes.NewReader(text), 1<<20, &target.SOAP)
+		}
+		if err != nil {
+			return target, done, usage("%s: %w", c.SOAP, err)
+		}
+	}
 	return target, done, nil
 }
 
@@ -164,6 +177,7 @@ func (c *contractAnprCmd) ownSimulator() (_ anprcontract.Target, done func() err
 func targetOf(l anprcontract.SimLine) anprcontract.Target {
 	return anprcontract.Target{
 		URL: l.URL, TokenURL: l.TokenURL, JWKSURL: l.JWKSURL, ManagementURL: l.ManagementURL, Audience: l.Audience, AssertionAudience: l.AssertionAudience,
+		CIEURL: l.CIEURL, ConsularURL: l.ConsularURL,
 	}
 }
 
@@ -193,6 +207,7 @@ func (e *anprEndpoint) target(ctx context.Context, ownClient bool) (t anprcontra
 	}
 	for flag, into := range map[*string]*string{
 		&e.AssertionAudience: &t.AssertionAudience, &e.TokenURL: &t.TokenURL, &e.JWKSURL: &t.JWKSURL, &e.ManagementURL: &t.ManagementURL,
+		&e.CIEURL: &t.CIEURL, &e.ConsularURL: &t.ConsularURL,
 	} {
 		if *flag != "" {
 			*into = *flag

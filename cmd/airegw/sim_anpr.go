@@ -180,7 +180,8 @@ func (s *servedANPR) start(addr, managementAddr string) error {
 	// The part of a service, the same in its address and in its audience.
 	service := "/" + anprcontract.ServiceNames()["C030"] + "/v1"
 	l.URL, l.Audience = front.URL+strings.TrimSuffix(id.Services["C030"], service), strings.TrimSuffix(id.Audiences["C030"], service)
-	l.TokenURL, l.JWKSURL, l.CIEURL, l.ManagementURL = front.URL+id.TokenPath, front.URL+id.JWKSPath, front.URL+id.CIEPath, management.URL
+	l.TokenURL, l.JWKSURL, l.ManagementURL = front.URL+id.TokenPath, front.URL+id.JWKSPath, management.URL
+	l.CIEURL, l.ConsularURL = front.URL+id.CIEPath, front.URL+id.ConsularPath
 	l.AssertionAudience, l.Audiences, l.Services = id.AssertionAudience, id.Audiences, map[string]string{}
 	for code, path := range id.Services {
 		l.Services[code] = front.URL + path + id.QueryPath

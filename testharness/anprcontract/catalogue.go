@@ -14,7 +14,8 @@ import (
 // specs/anpr-pdnd-modi.md (§8 row n: its table of what hurts integrators), B.6
 // the contract facts of specs/cie-aire-domain.md.
 func Catalogue() []Scenario {
-	return slices.Concat(tokenScenarios(), gatewayScenarios(), requestScenarios(), answerScenarios(), modeScenarios())
+	return slices.Concat(tokenScenarios(), gatewayScenarios(), requestScenarios(), answerScenarios(), modeScenarios(),
+		securityScenarios(), cieScenarios(), consularScenarios())
 }
 
 // The token endpoint, §2.

@@ -146,6 +146,8 @@ type Subject struct {
 	Sex     string `json:"sex,omitempty"`
 	Birth   string `json:"birth_date,omitempty"` // YYYY-MM-DD
 	DiedOn  string `json:"died_on,omitempty"`
+	// Comune of residence or AIRE registration, ISTAT code; the SOAP doors ask for it.
+	Comune string `json:"comune,omitempty"`
 }
 
 // Subjects are people by role: aire (alive, living abroad), other (a second
@@ -175,7 +177,11 @@ func SimSubjects() Subjects {
 		"lost": "aire-cancelled-5", "accented": "diacritics", "nameless": "no-first-name",
 	} {
 		if p, ok := sim.PersonByScenario(scenario); ok {
-			s[role] = Subject{CF: p.CF, IDANPR: p.IDANPR, Surname: p.Surname, Name: p.Name, Sex: p.Sex, Birth: p.Birth.Date, DiedOn: p.DiedOn}
+			one := Subject{CF: p.CF, IDANPR: p.IDANPR, Surname: p.Surname, Name: p.Name, Sex: p.Sex, Birth: p.Birth.Date, DiedOn: p.DiedOn, Comune: p.Address.ComuneISTAT}
+			if p.AIRE != nil {
+				one.Comune = p.AIRE.ComuneISTAT
+			}
+			s[role] = one
 		}
 	}
 	return s
@@ -193,10 +199,11 @@ type SimLine struct {
 	Purposes          map[string]string `json:"purposes"` // service code to purpose id
 	AssertionAudience string            `json:"assertion_audience"`
 	JWKSURL           string            `json:"jwks_url"`
-	Services          map[string]string `json:"services"`              // code to the full address of the operation
-	Audiences         map[string]string `json:"audiences"`             // code to aud
-	ClientFile        string            `json:"client_file,omitempty"` // the test client with its private key; absent with --client-jwks
-	CIEURL            string            `json:"cie_url,omitempty"`
+	Services          map[string]string `json:"services"`               // code to the full address of the operation
+	Audiences         map[string]string `json:"audiences"`              // code to aud
+	ClientFile        string            `json:"client_file,omitempty"`  // the test client with its private key; absent with --client-jwks
+	CIEURL            string            `json:"cie_url,omitempty"`      // door B
+	ConsularURL       string            `json:"consular_url,omitempty"` // door C; certificates: POST /soap of the management API
 	Seed              uint64            `json:"seed,omitempty"`
 	PID               int               `json:"pid,omitempty"`
 }

@@ -1,6 +1,6 @@
 // Package anprcontract judges an endpoint that claims to be ANPR: a catalogue
-// of scenarios of door A (the REST e-services) and of the PDND token endpoint
-// before it, each with the clause it comes from, and a runner that reports what
+// of scenarios of door A (the REST e-services), of the PDND token endpoint
+// before it, and of the SOAP doors B and C, each with the clause it comes from, and a runner that reports what
 // passed, clause by clause.
 //
 // It promises an own small client written from the specification, bounded time
@@ -23,6 +23,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"airegw/testharness/sim"
 )
 
 // Target is the endpoint to judge and what is needed to speak to it.
@@ -37,6 +39,14 @@ type Target struct {
 	Client            Client
 	Roots             *x509.CertPool // authorities to trust; nil: those of the machine
 	Subjects          Subjects       // by role; missing roles make their scenarios not applicable
+
+	// Doors B and C; a missing address makes their scenarios not applicable.
+	CIEURL      string
+	ConsularURL string
+	Environment string           // tipoInvio; TEST when empty
+	SOAP        sim.SOAPIdentity // of the sender; a simulator issues one when empty
+
+	lastSOAP string
 }
 
 // ServiceNames are the published names of the services the catalogue asks, by code.
@@ -80,6 +90,7 @@ type Scenario struct {
 	Services   []string `json:"services,omitempty"`
 	Roles      []string `json:"roles,omitempty"` // subjects it asks for
 	Keys       bool     `json:"keys,omitempty"`  // needs the address of the vouchers' keys
+	Door       string   `json:"door,omitempty"`  // B or C; empty is A
 
 	run func(*session) error
 }
@@ -219,6 +230,9 @@ func (s *session) lacks(sc Scenario) string {
 	if sc.Keys && s.target.JWKSURL == "" {
 		return "the address of the vouchers' keys is not known"
 	}
+	if why := s.lacksDoor(sc); why != "" {
+		return why
+	}
 	for _, code := range sc.Services {
 		if s.target.Services[code] == "" || s.target.Client.Purposes[code] == "" {
 			return "no purpose for " + code
@@ -227,6 +241,25 @@ func (s *session) lacks(sc Scenario) string {
 	for _, role := range sc.Roles {
 		if _, ok := s.target.Subjects[role]; !ok {
 			return "no subject for the role " + role
+		}
+	}
+	return ""
+}
+
+// lacksDoor says what the SOAP doors of the target are not known to have.
+func (s *session) lacksDoor(sc Scenario) string {
+	address := map[string]string{doorB: s.target.CIEURL, doorC: s.target.ConsularURL}
+	switch {
+	case sc.Door == "":
+		return ""
+	case address[sc.Door] == "":
+		return "the address of door " + sc.Door + " is not known"
+	case s.target.SOAP.SiteKey == "" && s.target.ManagementURL == "":
+		return "no certificates for the SOAP doors"
+	}
+	for _, role := range sc.Roles {
+		if p, ok := s.target.Subjects[role]; ok && p.Comune == "" && role != "absent" && role != "resident" && role != "deceased" {
+			return "no comune for the role " + role
 		}
 	}
 	return ""

@@ -53,11 +53,16 @@ func judged(t *testing.T, o anprsim.Options) (anprcontract.Target, *anprsim.Serv
 		}
 	})
 	id := s.Identity()
+	sender, err := s.IssueSOAP("CONTR1", "KIT-1", o.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	name := "/" + anprcontract.ServiceNames()["C030"] + "/v1"
 	return anprcontract.Target{
 		URL: protocol.URL + strings.TrimSuffix(id.Services["C030"], name), TokenURL: protocol.URL + id.TokenPath, JWKSURL: protocol.URL + id.JWKSPath,
 		ManagementURL: management.URL, Audience: strings.TrimSuffix(id.Audiences["C030"], name), AssertionAudience: id.AssertionAudience,
 		Client: c, Subjects: anprcontract.SimSubjects(),
+		CIEURL: protocol.URL + id.CIEPath, ConsularURL: protocol.URL + id.ConsularPath, SOAP: sender,
 	}, s
 }
 
@@ -165,6 +170,7 @@ func TestAServerThatIsNotANPRFailsWithoutAPanicOrAnEndlessRun(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
 		target, _ := judged(t, anprsim.Options{Seed: 1})
 		target.URL, target.TokenURL, target.ManagementURL, target.JWKSURL = server.URL, server.URL, "", server.URL
+		target.CIEURL, target.ConsularURL = server.URL, server.URL
 		r := run(t, target, anprcontract.Options{})
 		server.Close()
 		if r.OK() || r.Fail < 40 {
