@@ -95,7 +95,7 @@ func StartSims(o SimOptions) (_ *Sims, err error) {
 			}
 		}
 	}
-	s.ANPR, err = anprsim.New(anprsim.Options{Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("anpr"), Logger: o.Log, Key: o.VoucherKey, People: append(sim.People(), o.People...)})
+	s.ANPR, err = anprsim.New(anprsim.Options{Profile: o.Profile, Seed: o.Seed, Clock: o.Clock, Dir: dir("anpr"), Logger: o.Log, Key: o.VoucherKey, People: append(append(sim.People(), anprsim.OfficialSubjects()...), o.People...)})
 	if err != nil {
 		return nil, fmt.Errorf("register simulator: %w", err)
 	}

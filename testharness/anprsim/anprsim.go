@@ -77,7 +77,8 @@ type Options struct {
 	// Clients are registered at start, like RegisterClient.
 	Clients []Client
 
-	// People is the register's population; nil is sim.People().
+	// People is the register's population; nil is sim.People() and
+	// OfficialSubjects().
 	People []sim.Person
 
 	// VoucherLifetime is how long a PDND voucher is good for; 0 is 600 s.
@@ -173,7 +174,7 @@ func New(opt Options) (*Server, error) {
 		opt.VoucherLifetime = 600 * time.Second
 	}
 	if opt.People == nil {
-		opt.People = sim.People()
+		opt.People = append(sim.People(), OfficialSubjects()...)
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)

@@ -241,6 +241,10 @@ func xmlSubjectOf(p sim.Person, a reply) xmlSubject {
 	case sim.StatusDeceased:
 		out.Cancelled = &xmlCancellation{Reason: "1", On: p.DiedOn}
 	case sim.StatusCancelled:
+		if p.AIRE == nil {
+			out.Cancelled = &xmlCancellation{Reason: "13"} // other: the published subject tells no reason
+			break
+		}
 		out.Cancelled = &xmlCancellation{Reason: p.AIRE.CancelReason, On: p.AIRE.CancelledOn}
 	}
 	if p.Card != nil {

@@ -422,6 +422,10 @@ func (x *exchange) alter(p *sim.Person) {
 	if x.fires(FaultCFUnvalidated) {
 		p.CFValidity = "9"
 	}
+	if x.fires(FaultCFSuperseded) {
+		// The record has the code that took the place of the one asked for (row 21).
+		p.CF = superseding(p.CF)
+	}
 	if x.fires(FaultNoName) {
 		p.Name = ""
 	}

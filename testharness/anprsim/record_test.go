@@ -229,6 +229,10 @@ func TestFaultsAreMarkedCountedAndForOnePersonIfAsked(t *testing.T) {
 	// A superseded tax code is still found by personal data.
 	on(FaultCFSuperseded, "")
 	w.good(ask{code: "C030", criteria: map[string]any{"cognome": p.Surname, "nome": p.Name, "sesso": p.Sex, "datiNascita": map[string]any{"dataEvento": p.Birth.Date}}})
+	// And the record has the other code, not the one that was asked for.
+	if got := w.good(ask{code: "C015", criteria: map[string]any{"idANPR": p.IDANPR}}).Subjects.List[0].General.CF.CF; got == p.CF || len(got) != 16 || got[:11] != p.CF[:11] {
+		t.Errorf("superseded: C015 shows %s", got)
+	}
 	on(FaultWarnInErrors, "")
 	res, body := w.call(ask{code: "C020", criteria: byCF(p.CF)})
 	if res.StatusCode != 200 || !strings.Contains(string(body), `"listaErrori":[{"codiceErroreAnomalia":"EN148","tipoErroreAnomalia":"W"`) || !strings.Contains(string(body), "datiSoggetto") {
