@@ -914,6 +914,11 @@ func (d Desk) HandOver(ctx context.Context, number, to, check string) error {
 		if (to == "delegate" && r.Delivery.Delegate == nil) || (to == "parent" && len(r.Input.Parents) == 0) {
 			return Change{}, nil, invalid("/to", "handover_to_nobody_named")
 		}
+		if o := r.Order(); o != nil {
+			if err := d.g.notNoticed(ctx, o.NUN); err != nil {
+				return Change{}, nil, err
+			}
+		}
 		return Change{Passage: r.passage(EventDelivered, now)}, []Event{{
 			Type: EventDelivered, At: now, Actor: d.scope.actor, Data: payload(handedOverData{To: to, Check: check}),
 		}}, nil

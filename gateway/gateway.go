@@ -131,6 +131,7 @@ type Settings struct {
 	FeedEvery    time.Duration // how often the core's feed is read; default 30 s
 	AbandonAfter time.Duration // without any person's act, before a request nobody came back to ends; default 365 days
 	ParkAfter    int           // failures of one outbox row after which a person looks; default 50
+	Retention    Retention
 }
 
 func (s Settings) withDefaults() Settings {
@@ -172,6 +173,7 @@ type Parts struct {
 	Random    io.Reader // for numbers and codes: crypto/rand in production
 	Log       *slog.Logger
 	Settings  Settings
+	Notices   Notices
 }
 
 // Gateway runs requests through their life. It is safe for concurrent use.
@@ -187,15 +189,17 @@ type Gateway struct {
 	random    io.Reader
 	log       *slog.Logger
 	set       Settings
+	notices   Notices
 
 	past pastRecord
 
 	wakeWork, wakeRelay, wakeStatus, wakeFeed, wakeRules, wakeAlign, wakeReports chan struct{}
 
-	mu      sync.Mutex
-	peers   map[string]PeerHealth
-	randMu  sync.Mutex
-	backoff *rand.Rand
+	mu       sync.Mutex
+	peers    map[string]PeerHealth
+	forgetAt time.Time // when retention looks again
+	randMu   sync.Mutex
+	backoff  *rand.Rand
 }
 
 // New assembles a gateway. It does nothing until Run, but Submit, Desk and
@@ -210,7 +214,7 @@ func New(p Parts) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: random source: %w", err)
 	}
 	return &Gateway{
-		store: p.Store, register: p.Register, core: p.Core, rules: newRulebook(p.Rules), owners: p.Owners, alignment: p.Alignment, cards: p.Cards,
+		store: p.Store, register: p.Register, core: p.Core, rules: newRulebook(p.Rules), owners: p.Owners, alignment: p.Alignment, cards: p.Cards, notices: p.Notices,
 		clock: p.Clock, random: p.Random, log: p.Log, set: p.Settings.withDefaults(),
 		wakeWork: make(chan struct{}, 1), wakeRelay: make(chan struct{}, 1),
 		wakeStatus: make(chan struct{}, 1), wakeFeed: make(chan struct{}, 1), wakeRules: make(chan struct{}, 1), wakeAlign: make(chan struct{}, 1), wakeReports: make(chan struct{}, 1),
@@ -336,7 +340,9 @@ func (g *Gateway) once(ctx context.Context, claim func(context.Context, int) ([]
 }
 
 // HouseOnce does what time alone demands: it wipes first halves that are older
-// than their life, and has the register's tracing written. again is always false.
+// than their life, has the register's tracing written, erases what is no longer
+// kept and encrypts anew what an older key encrypted. again says that more of the
+// latter two is due.
 func (g *Gateway) HouseOnce(ctx context.Context) (again bool, err error) {
 	err = fault.Point("halves.wipe")
 	if err != nil {
@@ -348,7 +354,8 @@ func (g *Gateway) HouseOnce(ctx context.Context) (again bool, err error) {
 	}); ok {
 		err = errors.Join(err, f.Flush(ctx))
 	}
-	return false, wrap("keep house", err)
+	again, forgot := g.forget(ctx)
+	return again, wrap("keep house", errors.Join(err, forgot))
 }
 
 // poke wakes a loop without ever waiting.

@@ -22,6 +22,8 @@ type Store interface {
 	CorrectionStore
 	DeliveryStore
 	CardReportStore
+	CardNoticeStore
+	RetentionStore
 
 	// Create stores a new request with its first event. If the idempotency key
 	// is known in its namespace with the same body digest, it answers the

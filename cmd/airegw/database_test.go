@@ -95,17 +95,25 @@ func TestAnAuditTrailIsVerifiedAndCopiedBesideARunningServerAndAFlippedRowIsName
 // flip changes what an event of a request says, behind the store's back.
 func flip(t *testing.T, path, number string) {
 	t.Helper()
+	tamper(t, path, `UPDATE events SET data = replace(data, 'first_issue', 'theft') WHERE request_id = $1 AND seq = 1`, number)
+}
+
+// tamper changes one row behind the store's back.
+func tamper(t *testing.T, path, text string, args ...any) {
+	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // a test's copy
-	done, err := db.Exec(`UPDATE events SET data = replace(data, 'first_issue', 'theft') WHERE request_id = $1 AND seq = 1`, number)
+	done, err := db.Exec(text, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n, err := done.RowsAffected(); n != 1 || err != nil {
 		t.Fatalf("%d rows changed: %v", n, err)
+	}
+	if err = db.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 // migrateCmd groups the moves between databases.
 type migrateCmd struct {
+	Keys             keysCmd `cmd:"" name:"keys" help:"Encrypt everything with the newest key of the key file. May be stopped and begun again. A running server does the same by itself, within the hour."`
 	SQLiteToPostgres moveCmd `cmd:"" name:"sqlite-to-postgres" help:"Copy a database into an empty PostgreSQL and compare counts, digests and the audit chain; all of it arrives or nothing. Stop the server first."`
 }
 

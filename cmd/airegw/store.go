@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
+	"airegw/gateway/app"
 	"airegw/gateway/store"
 )
 
@@ -19,21 +19,31 @@ type database struct {
 	Environment string `help:"What the database is marked as." enum:"simulation,production" default:"simulation"`
 }
 
+// open opens it beside a running server, for reading.
 func (d database) open(ctx context.Context) (*store.Store, error) {
-	o := store.Options{Path: d.Database, Keys: d.Keys, Environment: d.Environment, ReadOnly: true}
+	o, err := d.options()
+	if err != nil {
+		return nil, err
+	}
+	o.ReadOnly = true
+	return store.Open(ctx, o)
+}
+
+func (d database) options() (store.Options, error) {
+	o := store.Options{Path: d.Database, Keys: d.Keys, Environment: d.Environment}
 	if d.URLFile != "" {
 		address, err := readAddress(d.URLFile)
 		if err != nil {
-			return nil, err
+			return o, err
 		}
 		o.Path, o.URL = "", address
 	}
-	return store.Open(ctx, o)
+	return o, nil
 }
 
 // readAddress answers the first line of a file that may hold a password.
 func readAddress(path string) (string, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := app.ReadSecret(path)
 	if err != nil {
 		return "", fmt.Errorf("read address: %w", err)
 	}
@@ -42,8 +52,10 @@ func readAddress(path string) (string, error) {
 }
 
 type auditCmd struct {
-	Verify auditVerifyCmd `cmd:"" help:"Verify the audit chain; names the first bad entry (exit 1)."`
-	Login  auditLoginCmd  `cmd:"" help:"Print the transaction register of one login as JSON, its hash chain checked (exit 1 when it is broken). It holds personal data: for appointed staff only."`
+	Verify   auditVerifyCmd   `cmd:"" help:"Verify the audit chain; names the first bad entry (exit 1)."`
+	Erasures auditErasuresCmd `cmd:"" help:"What retention erased, each with its proof; exit 1 when one is not in the trail or something due is left."`
+	Person   auditPersonCmd   `cmd:"" help:"Everything kept about one person, as JSON, for that person; recorded in the trail."`
+	Login    auditLoginCmd    `cmd:"" help:"Print the transaction register of one login as JSON, its hash chain checked (exit 1 when it is broken). It holds personal data: for appointed staff only."`
 }
 
 type auditLoginCmd struct {

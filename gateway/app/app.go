@@ -145,11 +145,16 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	notices, err := c.notices()
+	if err != nil {
+		return nil, err
+	}
 	a.Gateway, err = gateway.New(gateway.Parts{
-		Store: a.Store, Register: register, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment,
+		Store: a.Store, Register: register, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment, Notices: notices,
 		Clock: o.Clock, Random: o.Random, Log: a.log, Settings: gateway.Settings{
 			Lease: c.Workers.Lease, Poll: c.Workers.Poll, Workers: c.Workers.Count, RecheckAfter: c.Workers.RecheckAfter,
 			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery, AbandonAfter: c.Workers.AbandonAfter,
+			Retention: c.Retention.retention(),
 		},
 	})
 	if err != nil {
@@ -200,7 +205,7 @@ func (a *App) bind(ctx context.Context, c Config, o Options) error {
 	}
 	a.web, err = web.New(web.Options{
 		Gateway: a.Gateway, Sessions: a.Store.Sessions(), Book: a.Store, Clients: clients{a.Store}, Clock: o.Clock.Now, Log: a.log,
-		BaseURL: a.url, Environment: c.Environment, Demo: o.Demo, Version: o.Version, Limits: o.Limits, Federation: a.member, Citizens: a.citizens, Operators: a.operators,
+		BaseURL: a.url, Environment: c.Environment, Demo: o.Demo, Version: o.Version, Limits: c.Limits.limits(o.Limits), Federation: a.member, Citizens: a.citizens, Operators: a.operators,
 	})
 	if err != nil {
 		return fmt.Errorf("web: %w", err)
@@ -255,7 +260,6 @@ func (a *App) Run(ctx context.Context) error {
 	return a.run(ctx, func(ctx context.Context) error {
 		var wg sync.WaitGroup
 		wg.Go(func() { a.Store.Listen(ctx, a.Gateway.Wake) })
-		wg.Go(func() { a.keepHouse(ctx, a.clock.After) })
 		err := a.Gateway.Run(ctx)
 		wg.Wait()
 		return err

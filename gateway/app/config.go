@@ -49,6 +49,10 @@ type Config struct {
 	Workers WorkerConfig `yaml:"workers"`
 	Log     LogConfig    `yaml:"log"`
 
+	Retention     RetentionConfig  `yaml:"retention"`
+	Limits        LimitsConfig     `yaml:"limits"`
+	CardReporters []ReporterConfig `yaml:"card_reporters"`
+
 	dir string // of the file
 }
 
@@ -214,6 +218,7 @@ func (c *Config) Check() error {
 	}
 	c.checkFederation(bad)
 	c.checkOperators(bad)
+	c.checkSecurity(bad)
 	c.checkURL("base_url", c.BaseURL, bad)
 	c.checkURL("register.token_url", c.Register.TokenURL, bad)
 	c.checkURL("core.url", c.Core.URL, bad)
@@ -296,7 +301,7 @@ func (c *Config) storeOptions() (store.Options, error) {
 	if c.Database.URLFile == "" {
 		return o, nil
 	}
-	raw, err := os.ReadFile(c.file(c.Database.URLFile))
+	raw, err := ReadSecret(c.file(c.Database.URLFile))
 	if err != nil {
 		return o, &FieldError{"database.url_file", err.Error()}
 	}

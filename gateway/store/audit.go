@@ -609,20 +609,3 @@ WHERE a.id IS NULL ORDER BY e.request_id, e.seq LIMIT 1`)
 	}
 	return &badRow{BadRow{Subject: subject, What: BadOrphan}}, nil
 }
-
-// ErasePayloads erases the payloads of audit entries older than before; their
-// rows and digests stay in the chain. It answers how many.
-func (s *Store) ErasePayloads(ctx context.Context, before time.Time) (int, error) {
-	var n int64
-	now := micros(s.now())
-	err := s.write(ctx, func(t *tx) error {
-		var err error
-		n, err = t.exec(`UPDATE audit_payloads SET salt = '', payload = '', erased_at = $2
-WHERE erased_at = 0 AND entry_id IN (SELECT id FROM audit_entries WHERE at < $1)`, micros(before), now)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return int(n), nil
-}

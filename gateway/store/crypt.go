@@ -47,10 +47,11 @@ const (
 	forAudit     purpose = "audit block"
 	forCheck     purpose = "key check"
 	forLogin     purpose = "login state"
+	forCard      purpose = "card"
 )
 
 var purposes = []purpose{
-	forPerson, forSurname, forTracker, forNamespace, forKey, forSession, forJTI, forPrivate, forAudit, forCheck, forLogin,
+	forPerson, forSurname, forTracker, forNamespace, forKey, forSession, forJTI, forPrivate, forAudit, forCheck, forLogin, forCard,
 }
 
 // keyFile is the JSON of the key file. The digest key never changes (every

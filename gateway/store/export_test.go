@@ -337,3 +337,23 @@ func (s *Store) WaitForQueue(n int) {
 		runtime.Gosched()
 	}
 }
+
+// Rotates says that key rotation reaches a table's encrypted column.
+func Rotates(table string) bool {
+	for _, c := range sealedColumns {
+		if c.table == table {
+			return true
+		}
+	}
+	return false
+}
+
+// FailNth fails the k-th statement of each transaction from now as a full disk
+// would.
+func (s *Store) FailNth(t testing.TB, k int) (fired func() bool, heal func()) {
+	t.Helper()
+	if s.pg != nil {
+		return s.failStatement(k, &pgconn.PgError{Code: "53100", Message: "disk full"})
+	}
+	return s.failStatement(k, fullDisk(t))
+}

@@ -20,10 +20,6 @@ var (
 	_ login.Cards = (*Store)(nil)
 )
 
-// loginRegisterKept is how long the transaction register is kept at least (D
-// log_management: 24 months), a month over.
-func loginRegisterKept(now time.Time) time.Time { return now.AddDate(0, -25, 0) }
-
 // attemptKept is how long an attempt is known after its end.
 const attemptKept = 24 * time.Hour
 
@@ -394,28 +390,6 @@ func broken(reference string, seq int, err error) error {
 	return &gateway.Error{
 		Kind: gateway.Internal, Code: "login_register_broken", Args: map[string]string{"reference": reference, "record": strconv.Itoa(seq)}, Err: err,
 	}
-}
-
-// purgeLogins are the statements that forget what is over: attempts after a day,
-// tokens that ended, the register after its time.
-func purgeLogins(t *tx, now time.Time) (int64, error) {
-	var total int64
-	for _, q := range []struct {
-		text string
-		at   time.Time
-	}{
-		{`DELETE FROM login_attempts WHERE expires_at <= $1`, now.Add(-attemptKept)},
-		{`DELETE FROM login_tokens WHERE expires_at <= $1`, now},
-		{`DELETE FROM login_records WHERE at <= $1`, loginRegisterKept(now)},
-		{`DELETE FROM login_shared WHERE first_at <= $1 AND NOT EXISTS (SELECT 1 FROM login_records r WHERE r.shared_digest = login_shared.digest)`, loginRegisterKept(now)},
-	} {
-		n, err := t.exec(q.text, micros(q.at))
-		if err != nil {
-			return 0, err
-		}
-		total += n
-	}
-	return total, nil
 }
 
 // PutCard implements login.Cards.

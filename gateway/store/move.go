@@ -141,7 +141,7 @@ func (s *Store) moveTo(ctx context.Context, to *Store) ([]Moved, error) {
 // rows of anybody and make room for the old ones.
 func empty(ctx context.Context, write *sql.Tx, table string) error {
 	if table == "meta" {
-		_, err := write.ExecContext(ctx, `DELETE FROM meta WHERE name IN ('environment', 'key_check')`)
+		_, err := write.ExecContext(ctx, `DELETE FROM meta WHERE name IN ('environment', 'key_check', 'opens_from')`)
 		if err != nil {
 			return translate("move", err)
 		}

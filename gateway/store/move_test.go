@@ -66,7 +66,7 @@ func TestADatabaseMovesToPostgreSQLWhole(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
-	if rows["requests"] != requests || rows["events"] != requests+1 || rows["outbox"] != 1 || rows["halves"] != 1 || rows["meta"] != 3 {
+	if rows["requests"] != requests || rows["events"] != requests+1 || rows["outbox"] != 1 || rows["halves"] != 1 || rows["meta"] != 4 {
 		t.Fatalf("%v", rows)
 	}
 	p := open(t, h.shared(address, clock.Now))

@@ -219,9 +219,12 @@ var pgRoles string
 // has them. A user who may not make roles can still serve without them; a
 // replica that needs one is Invalid "store_roles".
 func giveRoles(ctx context.Context, db *sql.DB, need Role) error {
-	var schema int64
+	schema, known, err := schemas(ctx, db)
+	if err != nil || schema > known {
+		return err // the roles of a newer schema are its own program's
+	}
 	var have string
-	err := db.QueryRowContext(ctx, `SELECT MAX(version_id), COALESCE(obj_description('meta'::regclass), '') FROM goose_db_version`).Scan(&schema, &have)
+	err = db.QueryRowContext(ctx, `SELECT COALESCE(obj_description('meta'::regclass), '')`).Scan(&have)
 	if err != nil {
 		return translate("read roles", err)
 	}

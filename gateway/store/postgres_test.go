@@ -109,6 +109,14 @@ func TestASchemaNewerThanTheProgramIsRefusedOnPostgreSQL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The next release's schema, which only adds: it is served as it is.
+	err = open(t, h.shared(address, atNoon)).Audit(t.Context(), gateway.AuditEntry{At: noon, Act: "look"})
+	if err == nil {
+		err = s.Write(t.Context(), `UPDATE meta SET value = '99' WHERE name = 'opens_from'`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, err = store.Open(t.Context(), h.shared(address, atNoon))
 	wantCode(t, err, gateway.Conflict, "store_schema")
 }

@@ -49,7 +49,7 @@ func TestFourReplicasStartAtOnceOnAnEmptyDatabase(t *testing.T) {
 	}
 	wg.Wait()
 	st, err := open(t, h.shared(address, nil)).Stats(t.Context())
-	if err != nil || st.Rows["meta"] != 2 || st.Bytes == 0 {
+	if err != nil || st.Rows["meta"] != 3 || st.Bytes == 0 {
 		t.Fatalf("%+v %v", st, err)
 	}
 }

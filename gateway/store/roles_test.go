@@ -136,7 +136,7 @@ func TestRawSQLAsTheWebRoleSeesNoForeignRow(t *testing.T) {
 	if err != nil || sealed != 3*each*len(offices) {
 		t.Fatalf("the work role sealed %d, %v", sealed, err)
 	}
-	_, err = work.Purge(t.Context())
+	_, _, err = work.Retain(t.Context(), gateway.Retention{}, clock.Now(), gateway.Actor{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,30 +72,3 @@ func (x *Sessions) Commit(token string, data []byte, expiry time.Time) error {
 
 // Delete is DeleteCtx without a context.
 func (x *Sessions) Delete(token string) error { return x.DeleteCtx(context.Background(), token) }
-
-// Purge deletes sessions, token ids and logins that are over, the transaction
-// register after its 24 months and one, and answers how many rows.
-func (s *Store) Purge(ctx context.Context) (int, error) {
-	now := micros(s.now())
-	var total int64
-	err := s.write(ctx, func(t *tx) error {
-		total = 0
-		for _, text := range []string{
-			`DELETE FROM sessions WHERE expires_at <= $1`, `DELETE FROM used_jti WHERE expires_at <= $1`,
-			`DELETE FROM session_list WHERE expires_at <= $1`,
-		} {
-			n, err := t.exec(text, now)
-			if err != nil {
-				return err
-			}
-			total += n
-		}
-		n, err := purgeLogins(t, s.now())
-		total += n
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return int(total), nil
-}

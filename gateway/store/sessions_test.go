@@ -52,9 +52,9 @@ func TestASessionLivesUntilItExpiresOrEnds(t *testing.T) {
 	clock.Advance(time.Hour)
 	has("e", "-")
 	has("a", "three")
-	n, err := s.Purge(t.Context())
-	if err != nil || n != 1 {
-		t.Fatalf("%d %v", n, err)
+	done, _, err := s.Retain(t.Context(), gateway.Retention{}, clock.Now(), gateway.Actor{})
+	if err != nil || len(done) != 1 || done[0].Class != "sessions" || done[0].Entries != 1 {
+		t.Fatalf("%+v %v", done, err)
 	}
 }
 

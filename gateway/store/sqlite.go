@@ -126,7 +126,7 @@ func (s *Store) migrate(ctx context.Context, db *sql.DB, environment string) err
 		return translate("migrate", err)
 	}
 	if current > target {
-		return schemaError(current, target)
+		return opensNewer(ctx, db, current, target)
 	}
 	_, err = p.Up(ctx)
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *Store) migrate(ctx context.Context, db *sql.DB, environment string) err
 	}
 	if current > 0 {
 		var marks int
-		err = db.QueryRowContext(ctx, `SELECT COUNT(*) FROM meta`).Scan(&marks)
+		err = db.QueryRowContext(ctx, `SELECT COUNT(*) FROM meta WHERE name = 'environment'`).Scan(&marks)
 		if err != nil {
 			return translate("read marks", err)
 		}
@@ -174,22 +174,45 @@ func migrations(db *sql.DB) (*goose.Provider, error) {
 
 // checkSchema compares the schema's version with this program's, read-only.
 func checkSchema(ctx context.Context, db *sql.DB) error {
-	var have, want int64
-	err := db.QueryRowContext(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&have)
+	have, want, err := schemas(ctx, db)
 	if err != nil {
-		return translate("read schema version", err)
+		return err
 	}
-	p, err := migrations(db)
-	if err != nil {
-		return internal("read schema version", err)
-	}
-	for _, src := range p.ListSources() {
-		want = max(want, src.Version)
+	if have > want {
+		return opensNewer(ctx, db, have, want)
 	}
 	if have != want {
 		return schemaError(have, want)
 	}
 	return nil
+}
+
+// schemas answers the database's schema and the newest this program knows.
+func schemas(ctx context.Context, db *sql.DB) (have, want int64, err error) {
+	err = db.QueryRowContext(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&have)
+	if err != nil {
+		return 0, 0, translate("read schema version", err)
+	}
+	p, err := migrations(db)
+	if err != nil {
+		return 0, 0, internal("read schema version", err)
+	}
+	for _, src := range p.ListSources() {
+		want = max(want, src.Version)
+	}
+	return have, want, nil
+}
+
+// opensNewer lets a program of one release work on the next one's schema, as it
+// must while replicas are replaced one by one: migrations only add, and the
+// database says from which schema on a program may open it.
+func opensNewer(ctx context.Context, db *sql.DB, have, want int64) error {
+	var from int64
+	err := db.QueryRowContext(ctx, `SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'opens_from'`).Scan(&from)
+	if errors.Is(err, sql.ErrNoRows) || (err == nil && want < from) {
+		return schemaError(have, want)
+	}
+	return translate("read schema version", err)
 }
 
 func schemaError(have, want int64) error {

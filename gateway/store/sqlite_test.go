@@ -190,6 +190,22 @@ func TestASchemaNewerThanTheProgramIsRefused(t *testing.T) {
 	for _, readOnly := range []bool{false, true} {
 		o := h.options(atNoon)
 		o.ReadOnly = readOnly
+		// The next release's schema, which only adds: it is served as it is.
+		s, err := store.Open(t.Context(), o)
+		if err == nil {
+			err = s.Close()
+		}
+		if err != nil {
+			t.Errorf("the next schema, read-only %v: %v", readOnly, err)
+		}
+	}
+	_, err = raw(t, h.path()).Exec(`UPDATE meta SET value = '99999' WHERE name = 'opens_from'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, readOnly := range []bool{false, true} {
+		o := h.options(atNoon)
+		o.ReadOnly = readOnly
 		_, err = store.Open(t.Context(), o)
 		wantCode(t, err, gateway.Conflict, "store_schema")
 	}

@@ -95,11 +95,9 @@ func (s *Server) admit(c *gin.Context, ev *event) error {
 	if err != nil && ev.route.Callers&Public == 0 {
 		return err // a stale session must not keep anybody from a public page
 	}
-	if ev.route.Surface == SurfaceAPI {
-		err = s.throttle(c, ev)
-		if err != nil {
-			return err
-		}
+	err = s.throttle(c, ev)
+	if err != nil {
+		return err
 	}
 	switch {
 	case ev.route.Callers&Public != 0, ev.route.Callers&ev.who.kind != 0, broken.Mutant("web.callers") && ev.who.signedIn():

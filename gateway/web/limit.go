@@ -76,6 +76,7 @@ func (l *limiter) take(c *gin.Context, key string, now time.Time) error {
 // replicas add up.
 type limiters struct {
 	api, track, lookup, login *limiter
+	person, office            *limiter // pages of one person; all calls for one office
 }
 
 func newLimiters(l Limits) *limiters {
@@ -87,21 +88,37 @@ func newLimiters(l Limits) *limiters {
 	}
 	api, track := or(l.APIPerSecond, 20_000), or(l.TrackPerMinute, 10)
 	lookup, login := or(l.LookupPerSecond, 10), or(l.LoginPerMinute, 60)
+	person, office := or(l.PersonPerMinute, 1_200), or(l.OfficePerSecond, 30_000)
 	return &limiters{
 		api:    newLimiter(api, int(math.Ceil(api))),
 		track:  newLimiter(track/60, int(math.Ceil(track))),
 		lookup: newLimiter(lookup, int(math.Ceil(lookup*3))),
 		login:  newLimiter(login/60, int(math.Ceil(login))),
+		person: newLimiter(person/60, int(math.Ceil(person))),
+		office: newLimiter(office, int(math.Ceil(office))),
 	}
 }
 
-// throttle applies the API's own rate: per client or session, else per address.
+// throttle applies the rates of a call that is not static: the office's as a
+// whole, whoever calls for it and by whichever door, then the person's on pages
+// and the client's, session's or address's on the API.
 func (s *Server) throttle(c *gin.Context, ev *event) error {
-	key := "ip " + address(c)
-	if ev.who.signedIn() {
-		key = ev.who.kind.String() + " " + ev.who.id
+	if !ev.who.office.IsZero() {
+		err := s.limits.office.take(c, ev.who.office.ID(), ev.start)
+		if err != nil {
+			return err
+		}
 	}
-	return s.limits.api.take(c, key, ev.start)
+	key := ev.who.kind.String() + " " + ev.who.id
+	switch {
+	case ev.route.Surface == SurfaceAPI && ev.who.signedIn():
+		return s.limits.api.take(c, key, ev.start)
+	case ev.route.Surface == SurfaceAPI:
+		return s.limits.api.take(c, "ip "+address(c), ev.start)
+	case ev.who.signedIn():
+		return s.limits.person.take(c, key, ev.start)
+	}
+	return nil
 }
 
 // address answers the peer's address, an IPv6 one by its /64: a household has

@@ -77,6 +77,8 @@ func matrix() map[string]row {
 		"POST " + desk + "/print":            {own: moved, other: hidden, none: no, cut: no},
 		"POST " + desk + "/tracker":          {own: see, other: hidden, none: no, cut: no},
 		"GET /citizen":                       {own: ok, other: ok, none: no, cut: no},
+		"GET /citizen/data.json":             {own: ok, other: ok, none: no, cut: no},
+		"POST /api/v1/card-notices":          {body: `x`, own: http.StatusUnsupportedMediaType, other: http.StatusUnsupportedMediaType, none: http.StatusUnsupportedMediaType, cut: http.StatusUnsupportedMediaType},
 		"GET /citizen/requests/new":          {own: ok, other: ok, none: no, cut: no},
 		"POST /citizen/requests":             {own: bad, other: bad, none: no, cut: no},
 		"GET " + mine:                        {own: ok, other: hidden, none: no, cut: no},

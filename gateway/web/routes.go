@@ -131,6 +131,9 @@ func (s *Server) routes() []served {
 		{Route{post, one + "/counter/unpark", api, Office, false}, s.apiAct(actUnpark)},
 		{Route{post, one + "/counter/reopen", api, Office, false}, s.apiAct(actReopen)},
 
+		// API: lost and stolen cards, told and signed by the offices configured.
+		{Route{post, "/api/v1/card-notices", api, Everybody, false}, s.apiCardNotice},
+
 		// API: registries.
 		{Route{get, "/api/v1/registry/comuni", api, Everybody, false}, s.apiComuni},
 		{Route{get, "/api/v1/registry/posts", api, Everybody, false}, s.apiPosts},
@@ -174,6 +177,7 @@ func (s *Server) routes() []served {
 
 		// Pages of a citizen.
 		{Route{get, "/citizen", page, Citizen, false}, s.pageMine},
+		{Route{get, "/citizen/data.json", page, Citizen, false}, s.pageOwnData},
 		{Route{get, "/citizen/requests/new", page, Citizen, false}, s.pageNewOwn},
 		{Route{post, "/citizen/requests", page, Citizen, false}, s.pageSubmit},
 		{Route{get, mine, page, Citizen, false}, s.pageRequest},

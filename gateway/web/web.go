@@ -82,6 +82,8 @@ type Limits struct {
 	TrackPerMinute  float64 // tracker codes tried from one address; default 10
 	LookupPerSecond float64 // registry look-ups from one address; default 10
 	LoginPerMinute  float64 // default 60
+	PersonPerMinute float64 // pages of one person; default 1,200
+	OfficePerSecond float64 // all calls for one office, by whomever; default 30,000
 }
 
 // Options are what a Server is made of. Gateway, Sessions, Book, Clients, Clock,

@@ -43,6 +43,7 @@ type world struct {
 	log    *safeBuffer
 	client jose.Key
 	other  jose.Key
+	police jose.Key // of the one who may report cards
 	owners *gateway.RuleOwners
 
 	mu  sync.Mutex
@@ -111,7 +112,14 @@ func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 	})
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
 	w.owners = newOwners(t)
+	w.police, err = jose.GenerateKey(jose.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.g, err = gateway.New(gateway.Parts{
+		Notices: gateway.Notices{
+			Reporters: []gateway.Reporter{{ID: "questura", Keys: jose.NewKeySet(w.police.Public())}}, Audience: reportAudience,
+		},
 		Store: w.store, Register: w.reg, Core: w.core, Rules: policies.Shipped(), Owners: w.owners, Clock: w, Random: rand.Reader, Log: log,
 	})
 	if err != nil {

@@ -54,6 +54,7 @@ var Table = []Mutant{
 	{"federation.self-signature", "gateway/federation", "TestEverythingThatMustBreakAChainBreaksItWithItsOwnCode", "a configuration must be signed by a key it publishes"},
 	{"federation.superior-signature", "gateway/federation", "TestEverythingThatMustBreakAChainBreaksItWithItsOwnCode", "a superior's statement must be signed by it"},
 	{"federation.vouched-key", "gateway/federation", "TestEverythingThatMustBreakAChainBreaksItWithItsOwnCode", "a configuration must be signed by a key its superior vouches for"},
+	{"gateway.card-notice", "gateway/web", "TestANoticedCardIsNotHandedOver", "a notice of a card must be signed by a configured office"},
 	{"gateway.core-sequence", "testharness", "TestAGapWaitsAndTheFeedFillsIt", "a gap in the core's events waits"},
 	{"gateway.own-office", "gateway", "TestEachBadValueNamesItsFieldAndReasonInBothLanguages", "an office submits for itself only"},
 	{"gateway.own-person", "gateway", "TestACitizenAsksOnlyForTheOwnPersonOrTheOwnChild", "a citizen submits for the own person or child only"},
