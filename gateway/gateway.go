@@ -103,6 +103,7 @@ type CoreOrder struct {
 	State   string
 	Receipt *Receipt
 	Changes map[string]bool // change key → granted
+	LastSeq int             // of its last event
 }
 
 // CoreVerdict is a signed refusal: it does not change by repeating.
@@ -267,6 +268,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	loop("rules", g.wakeRules, rulesEvery, g.RulesOnce)
 	loop("transit", nil, transitEvery, g.TransitOnce)
 	loop("reports", g.wakeReports, time.Minute, g.TellOnce)
+	loop("reconcile", nil, reconcileLook, g.ReconcileOnce)
 	loop("housekeeping", nil, time.Minute, g.HouseOnce)
 	wg.Wait()
 	return nil

@@ -24,6 +24,7 @@ type Store interface {
 	CardReportStore
 	CardNoticeStore
 	RetentionStore
+	ReconcileStore
 
 	// Create stores a new request with its first event. If the idempotency key
 	// is known in its namespace with the same body digest, it answers the

@@ -52,10 +52,11 @@ func readAddress(path string) (string, error) {
 }
 
 type auditCmd struct {
-	Verify   auditVerifyCmd   `cmd:"" help:"Verify the audit chain; names the first bad entry (exit 1)."`
-	Erasures auditErasuresCmd `cmd:"" help:"What retention erased, each with its proof; exit 1 when one is not in the trail or something due is left."`
-	Person   auditPersonCmd   `cmd:"" help:"Everything kept about one person, as JSON, for that person; recorded in the trail."`
-	Login    auditLoginCmd    `cmd:"" help:"Print the transaction register of one login as JSON, its hash chain checked (exit 1 when it is broken). It holds personal data: for appointed staff only."`
+	Verify    auditVerifyCmd    `cmd:"" help:"Verify the audit chain; names the first bad entry (exit 1)."`
+	Erasures  auditErasuresCmd  `cmd:"" help:"What retention erased, each with its proof; exit 1 when one is not in the trail or something due is left."`
+	Person    auditPersonCmd    `cmd:"" help:"Everything kept about one person, as JSON, for that person; recorded in the trail."`
+	Login     auditLoginCmd     `cmd:"" help:"Print the transaction register of one login as JSON, its hash chain checked (exit 1 when it is broken). It holds personal data: for appointed staff only."`
+	Reconcile auditReconcileCmd `cmd:"" help:"The daily comparison with the issuance core; exit 1 when a difference is open."`
 }
 
 type auditLoginCmd struct {

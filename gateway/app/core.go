@@ -300,7 +300,7 @@ func (c *core) Lookup(ctx context.Context, key string) (gateway.CoreOrder, error
 	if err != nil {
 		return gateway.CoreOrder{}, verdict(err)
 	}
-	held := gateway.CoreOrder{NUN: o.NUN, State: o.State, Changes: map[string]bool{}}
+	held := gateway.CoreOrder{NUN: o.NUN, State: o.State, LastSeq: int(o.LastSeq), Changes: map[string]bool{}}
 	if o.Receipt != nil {
 		held.Receipt = &gateway.Receipt{ID: o.Receipt.ReceiptID, AcceptedAt: o.Receipt.AcceptedAt.Time(), Digest: o.Receipt.SubmissionDigest}
 	}

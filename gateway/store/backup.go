@@ -43,6 +43,7 @@ var counted = []string{
 	"login_attempts", "login_records", "login_shared", "login_tokens", "operator_cards",
 	"consular_rates", "passages",
 	"card_reports", "session_list", "erasures", "card_notices",
+	"reconciliations",
 }
 
 // Backup writes a consistent copy of the database to dst and its manifest

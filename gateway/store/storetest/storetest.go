@@ -90,6 +90,7 @@ func Run(t *testing.T, e Engine) {
 		{"what was acknowledged survives a kill", survivesKill},
 		{"a cancelled caller's write does not begin", cancelledCaller},
 		{"rule sets are kept with two people's approvals", ruleSetsKept},
+		{"a day is compared with the core by one replica, and its report kept", reconciliationsKept},
 		{"a report of a stolen or lost card is kept once", cardReports},
 		{"new rules send decided requests to be decided again, once", rulesDecideAgain},
 		{"corrections are opened, moved and closed with the change of their request", correctionsKept},
