@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"flag"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -28,6 +29,10 @@ var elsewhere = map[string]string{
 // contract test calls it once all of its parts have run.
 func rehearsedEverywhere(t *testing.T, engine string) {
 	t.Helper()
+	if f := flag.Lookup("test.run"); f != nil && strings.Contains(f.Value.String(), "/") {
+		t.Log("a part of the suite was asked for: whether every write is rehearsed is not judged")
+		return
+	}
 	have := map[string]bool{}
 	for name := range store.Rehearsed(engine) {
 		have[name[strings.LastIndexByte(name, '.')+1:]] = true
