@@ -79,7 +79,11 @@ type Tracking struct {
 	Findings  []Finding      `json:"findings,omitempty"`
 	Outcome   *Outcome       `json:"outcome,omitempty"`
 	Mark      Mark           `json:"mark,omitzero"`
-	Parcel    *Transit       `json:"-"` // of a card that is or was on its way; g.Track fills it
+
+	// What Gateway.Tracking adds.
+	Parcel *Transit        `json:"-"` // of a card that is or was on its way
+	Travel *policies.Value `json:"-"` // what the rules say of travelling with the card
+	Past   *Past           `json:"-"` // of the delivery chosen; no cards: too few to tell of
 }
 
 // TrackStep is one change of state.
@@ -100,9 +104,7 @@ func (g *Gateway) Track(ctx context.Context, number, code string) (Tracking, err
 	if err != nil {
 		return Tracking{}, err
 	}
-	t := r.Tracking()
-	t.Parcel = g.Transit(r)
-	return t, nil
+	return g.Tracking(ctx, r)
 }
 
 // Tracking answers the request as the tracker shows it.

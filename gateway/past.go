@@ -142,6 +142,25 @@ func (g *Gateway) Past(ctx context.Context, country string, option policies.Deli
 	return p, true, nil
 }
 
+// Tracking answers a request as the tracker shows it, with its parcel, the past
+// of the delivery chosen and what travelling needs.
+func (g *Gateway) Tracking(ctx context.Context, r *Request) (Tracking, error) {
+	t := r.Tracking()
+	t.Parcel = g.Transit(r)
+	if v, known := g.Caveat(r); known {
+		t.Travel = &v
+	}
+	if r.Decision == nil || r.State.Final() || !r.DeliveryAllowed() {
+		return t, nil
+	}
+	past, _, err := g.Past(ctx, r.ResidenceCountry(), r.Delivery.Option)
+	if err != nil {
+		return t, err
+	}
+	t.Past = &past
+	return t, nil
+}
+
 // ResidenceCountry answers the country by which a request was decided, "" before
 // the first decision.
 func (r *Request) ResidenceCountry() string {

@@ -60,6 +60,8 @@ type (
 		Needs        []string `json:"needs,omitempty"`
 		ExpectedDays int      `json:"expected_days,omitempty"`
 		Working      bool     `json:"expected_working_days,omitempty"`
+
+		Past *pastAnswer `json:"past,omitempty"`
 	}
 	decisionAnswer struct {
 		At         time.Time       `json:"at"`
@@ -132,6 +134,9 @@ type (
 		Outcome     *outcomeAnswer         `json:"outcome,omitempty"`
 		Expected    *expectedAnswer        `json:"expected,omitempty"`
 		History     []historyAnswer        `json:"history"`
+		Parcel      *parcelAnswer          `json:"parcel,omitempty"`
+		Travel      *travelAnswer          `json:"travel,omitempty"`
+		LocalFee    *localFeeAnswer        `json:"local_fee,omitempty"`
 	}
 	codeAnswer struct {
 		Code string `json:"code"`
@@ -177,6 +182,9 @@ type (
 		Findings  []findingAnswer `json:"findings,omitempty"`
 		Outcome   *outcomeAnswer  `json:"outcome,omitempty"`
 		Mark      *markAnswer     `json:"mark,omitempty"`
+		Parcel    *parcelAnswer   `json:"parcel,omitempty"`
+		Travel    *travelAnswer   `json:"travel,omitempty"`
+		Past      *pastAnswer     `json:"past,omitempty"`
 	}
 	comuneAnswer struct {
 		ISTAT     string `json:"istat"`
@@ -399,6 +407,13 @@ func trackingOf(t gateway.Tracking, lang string) trackingAnswer {
 		Holder: holderOf(t.Holder, lang), NextStep: codeAnswer{t.NextStep, messages.Text(lang, t.NextStep, nil)},
 		UpdatedAt: t.UpdatedAt.UTC(), Expected: expectedOf(t.Expected, lang), Steps: []stepAnswer{},
 		Findings: findingsOf(t.Findings, lang), Outcome: outcomeOf(t.Outcome, nil, lang), Mark: markOf(t.Mark, lang),
+	}
+	out.Parcel = parcelOf(t.Parcel, lang)
+	if t.Travel != nil {
+		out.Travel = travelOf(*t.Travel, lang)
+	}
+	if t.Past != nil {
+		out.Past = pastOf(*t.Past, lang)
 	}
 	for _, s := range t.Steps {
 		out.Steps = append(out.Steps, stepAnswer{string(s.State), messages.Text(lang, "state."+string(s.State), nil), s.At.UTC()})

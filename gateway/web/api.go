@@ -158,6 +158,10 @@ func (s *Server) apiOpen(c *gin.Context, ev *event) error {
 	}
 	out := requestOf(r, ev.lang)
 	out.Today = todayOf(d, r, ev.start, ev.lang)
+	err = s.beside(c.Request.Context(), r, &out, ev.lang)
+	if err != nil {
+		return err
+	}
 	return answer(c, ev, http.StatusOK, out)
 }
 

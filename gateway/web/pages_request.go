@@ -67,7 +67,15 @@ func (s *Server) showRequest(c *gin.Context, ev *event, status int, n string, se
 	if today := todayOf(d, r, ev.start, ev.lang); today != nil {
 		answer.Decision = today
 	}
-	page := requestPage{R: answer, Raw: r, Path: requestPath(ev, r.ID), Order: r.Order(), Tracking: trackingOf(r.Tracking(), ev.lang)}
+	err = s.beside(c.Request.Context(), r, &answer, ev.lang)
+	if err != nil {
+		return err
+	}
+	track, err := s.opt.Gateway.Tracking(c.Request.Context(), r)
+	if err != nil {
+		return err
+	}
+	page := requestPage{R: answer, Raw: r, Path: requestPath(ev, r.ID), Order: r.Order(), Tracking: trackingOf(track, ev.lang)}
 	page.Acts = checklistOf(r, d.Checklist(r), ev.lang).Acts
 	for _, a := range page.Acts {
 		if a.Possible && !a.Done && a.Act != "recheck" && a.Act != "void" {
@@ -80,7 +88,8 @@ func (s *Server) showRequest(c *gin.Context, ev *event, status int, n string, se
 	page.CanSuspend = slices.Contains(next, gateway.StateSuspended)
 	page.CanResume = r.State == gateway.StateSuspended
 	page.CanRefuse = slices.Contains(next, gateway.StateRefused) && !live
-	page.CanCancel = slices.Contains(next, gateway.StateCancelled)
+	// A parcel on its way ends as cancelled when it is lost, not when asked.
+	page.CanCancel = slices.Contains(next, gateway.StateCancelled) && track.Parcel == nil
 	page.CanDeliver = !live && slices.Contains([]gateway.State{
 		gateway.StateSubmitted, gateway.StatePrechecked, gateway.StateMisaligned, gateway.StateInEnquiry, gateway.StateSuspended,
 	}, r.State) || slices.Contains([]gateway.State{gateway.StateRelayed, gateway.StateCertified, gateway.StateInProduction}, r.State)

@@ -69,6 +69,20 @@ func loadPages(assets *assetSet) (*pageSet, error) {
 				RetryAt time.Time
 			}{v, retry}
 		},
+		"sending": func(v *view, p *parcelAnswer) any {
+			free := p != nil && p.FreeDuplicate != nil && *p.FreeDuplicate
+			return struct {
+				V      *view
+				Parcel *parcelAnswer
+				Free   bool
+			}{v, p, free}
+		},
+		"travelling": func(v *view, t *travelAnswer) any {
+			return struct {
+				V      *view
+				Travel *travelAnswer
+			}{v, t}
+		},
 		"changed": func(v *view, c changeView) any {
 			return struct {
 				V *view
@@ -153,8 +167,8 @@ type view struct {
 
 // person is the caller as the page's header shows it.
 type person struct {
-	SignedIn, Desk, Citizen, Referent, RuleOwner bool
-	Name, Office                                 string
+	SignedIn, Desk, Citizen, Referent, RuleOwner, Post bool
+	Name, Office                                       string
 }
 
 // view answers a page's view with what is the same on all.
@@ -169,7 +183,7 @@ func (s *Server) view(ev *event, title string, data any) *view {
 	k := ev.who.kind
 	v.Who = person{SignedIn: ev.who.signedIn(), Desk: k&Desk != 0, Citizen: k&Citizen != 0, Referent: k&Referent != 0, RuleOwner: k&RuleOwner != 0, Name: ev.who.name}
 	if !ev.who.office.IsZero() {
-		v.Who.Office = ev.who.office.Name()
+		v.Who.Office, v.Who.Post = ev.who.office.Name(), ev.who.office.Kind == gateway.OfficePost
 	}
 	switch {
 	case v.Who.Desk:
