@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -864,7 +865,11 @@ func (d Desk) Sign(ctx context.Context, number string) error {
 }
 
 // ChangeDelivery asks the core to send the card elsewhere, until it is shipped.
-// The change holds only once the core grants it.
+// The change holds only once the core grants it. A foreign residence is the
+// register's of this moment, which is asked for it: the one frozen at signature
+// stays until the core accepts the new one. Unavailable "register_unavailable"
+// when the register does not answer; Conflict "delivery_unchanged" when nothing
+// would change.
 func (d Desk) ChangeDelivery(ctx context.Context, number string, choice DeliveryChoice) error {
 	if err := d.levelled(policies.ActChangeDelivery); err != nil {
 		return err
@@ -872,25 +877,39 @@ func (d Desk) ChangeDelivery(ctx context.Context, number string, choice Delivery
 	if err := shapeOfChoice(choice); err != nil {
 		return err
 	}
+	residence, err := d.residenceNow(ctx, number, choice)
+	if err != nil {
+		return err
+	}
 	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
 		o := r.Order()
 		switch {
-		case o == nil || o.Dead || !slices.Contains([]State{StateRelayed, StateCertified, StateInProduction}, r.State):
+		case o == nil || o.Dead || !slices.Contains(changeable, r.State):
 			return Change{}, nil, moved(r)
 		case o.Asked != "":
 			return Change{}, nil, NewError(Conflict, "change_under_way")
 		}
+		var events []Event
+		if residence != nil {
+			r.Register = residence
+			events = append(events, checkedEvent(residence, now, d.scope.actor))
+		}
+		before := r.Delivery
 		r.Delivery = choice
+		address := r.DeliveryAddress()
+		if reflect.DeepEqual(before, choice) && reflect.DeepEqual(r.Address, address) {
+			return Change{}, nil, NewError(Conflict, "delivery_unchanged")
+		}
 		decision := d.g.rules.now(now).Decide(factsOf(r, now))
 		if refused := decision.Options.For(choice.Option); refused.Verdict == policies.VerdictRefuse {
 			return Change{}, nil, refusedOption("/delivery/option", refused)
 		}
-		to := payload(signedPrivate{Delivery: choice, Address: r.DeliveryAddress()})
+		to := payload(signedPrivate{Delivery: choice, Address: address})
 		row := Outbox{
 			RequestID: r.ID, OrderKey: o.Key, Kind: OutboxDelivery, Key: changeKey(o, "delivery", r.Version), Due: now, Actor: d.scope.actor, Private: to,
 		}
 		asked := Event{Type: EventDeliveryAsked, At: now, Actor: d.scope.actor, Data: payload(orderData{Key: o.Key}), Private: to}
-		return Change{Outbox: []Outbox{row}}, []Event{asked}, nil
+		return Change{Outbox: []Outbox{row}}, append(events, asked), nil
 	})
 }
 

@@ -389,3 +389,57 @@ func TestThePastOfACountryIsToldOnceThereAreFiveCards(t *testing.T) {
 	}
 	w.sound()
 }
+
+func TestTheResidenceIsFrozenAtSignatureAndALaterOneIsAnActOfItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newFlow(t, dawn)
+	p := byCF(t, "FRRLCU86D57Z600N")
+	d, citizen := w.desk("2600103"), w.citizen(p)
+	number := w.signed(d, atPost(ask(p)))
+	frozen := w.open(d, number).Address
+	if frozen == nil || frozen.Locality != p.Address.Locality {
+		t.Fatalf("%+v", frozen)
+	}
+	// The person moves within the country after signature: the order goes where
+	// it was signed for, even though the relay asks the register again.
+	w.change(p.CF, func(p *sim.Person) { p.Address.Street, p.Address.Number = "CALLE FLORIDA", "100" })
+	w.pass(25 * time.Hour)
+	w.relay()
+	r := w.is(d, number, gateway.StateRelayed)
+	if *r.Address != *frozen || r.Register.Applicant.Person.Address.Street == frozen.Street {
+		t.Errorf("frozen %+v, now %+v", *frozen, *r.Address)
+	}
+	// The new one is an act: of the citizen at level 2, or at the counter.
+	home := gateway.DeliveryChoice{Option: policies.DeliveryForeignResidence}
+	low := w.g.Desk(gateway.CitizenScope(p.CF, "citizen-low", 1))
+	refusedAs(t, low.ChangeDelivery(w.ctx, number, home), gateway.Forbidden, "level_too_low")
+	w.must("ask", citizen.ChangeDelivery(w.ctx, number, home))
+	if r = w.open(d, number); *r.Address != *frozen || r.Order().Asked != "delivery" {
+		t.Errorf("a change holds before the core accepts it: %+v", *r.Address)
+	}
+	w.relay()
+	r = w.open(d, number)
+	if r.Address.Street != "CALLE FLORIDA" || r.Address.HouseNumber != "100" || r.Order().Asked != "" {
+		t.Errorf("%+v", *r.Address)
+	}
+	kinds := map[gateway.EventType]int{}
+	for _, e := range r.Events {
+		kinds[e.Type]++
+	}
+	if kinds[gateway.EventDeliveryAsked] != 1 || kinds[gateway.EventDeliveryGranted] != 1 {
+		t.Errorf("%v", kinds)
+	}
+	held, _ := w.sims.Core.Order(number + ".1")
+	if held.Delivery.Address == nil || held.Delivery.Address.Street != "CALLE FLORIDA" {
+		t.Errorf("the core sends it to %+v", held.Delivery.Address)
+	}
+	refusedAs(t, d.ChangeDelivery(w.ctx, number, home), gateway.Conflict, "delivery_unchanged")
+	// Without the register no residence is taken from an old record.
+	w.registerFault(sim.Rule{Name: "outage", Probability: 1})
+	refusedAs(t, d.ChangeDelivery(w.ctx, number, home), gateway.Unavailable, "register_unavailable")
+	w.registerFault(sim.Rule{Name: "outage"})
+	w.advance(number, 3)
+	w.is(d, number, gateway.StateShipped)
+	refusedAs(t, d.ChangeDelivery(w.ctx, number, home), gateway.Conflict, "state_moved")
+	w.sound()
+}
