@@ -25,6 +25,28 @@ type Explanation struct {
 	LegalBasis string    `json:"legal_basis"`
 	RuleSet    string    `json:"rule_set"`
 	Findings   []Finding `json:"findings"`
+	// Notices are what others are told of; they decide nothing.
+	Notices []Notice `json:"notices"`
+}
+
+// Notice is what the rules have told to somebody who does not decide.
+type Notice struct {
+	Code        string `json:"code"`
+	WorkingDays int    `json:"working_days"` // within which they may object
+	Rule        string `json:"rule"`
+	LegalRef    string `json:"legal_ref"`
+	Status      Status `json:"status"`
+	Reason      Text   `json:"reason"`
+}
+
+// Notices returns what others are told of a request: the comune of AIRE
+// enrolment and the post, of one at another comune (B.7 Q1).
+func (s *Set) Notices(f *Facts) []Notice {
+	if f.Channel != ChannelComune || f.OfficeIsAIREComune != No {
+		return nil
+	}
+	r := s.at(keyClearanceDays, 0, f.On.Unix())
+	return []Notice{{"comune.clearance", r.Number, r.ID, r.LegalRef, r.Status, r.Reason}}
 }
 
 // OptionExplanation is the published form of an Option.
@@ -46,7 +68,7 @@ func (d *Decision) Explain() Explanation {
 	x := Explanation{
 		Outcome: explainedAccepted, Reasons: []string{}, Needs: []string{}, Options: map[DeliveryOption]OptionExplanation{},
 		FeeEUR:     json.Number(EUR(d.FeeCents)),
-		LegalBasis: d.LegalBasis, RuleSet: d.RuleSet, Findings: d.Findings,
+		LegalBasis: d.LegalBasis, RuleSet: d.RuleSet, Findings: d.Findings, Notices: []Notice{},
 	}
 	if x.Findings == nil {
 		x.Findings = []Finding{}
@@ -185,7 +207,9 @@ func (s *Set) ExplainSituation(b []byte) (Explanation, error) {
 		}
 	}
 	d := s.Decide(f)
-	return d.Explain(), nil
+	x := d.Explain()
+	x.Notices = append(x.Notices, s.Notices(&f)...)
+	return x, nil
 }
 
 // ExpiryExplanation is the answer to ExplainExpiry.
