@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -362,6 +363,7 @@ type Facts struct {
 const (
 	CodeFactsMember  = "facts.unknown_member"
 	CodeFactsValue   = "facts.unknown_value"
+	CodeFactsType    = "facts.wrong_type"
 	CodeFactsDate    = "facts.bad_date"
 	CodeFactsMissing = "facts.missing"
 	CodeFactsJSON    = "facts.bad_json"
@@ -419,6 +421,10 @@ func (f *Facts) Check() error {
 		return bad("parents_assent", string(f.ParentsAssent))
 	case !oneOf(f.Expatriation, ExpatriationUnknown, ExpatriationDeclared, ExpatriationNotDeclared, ExpatriationObstacle):
 		return bad("expatriation", string(f.Expatriation))
+	case slices.Contains(f.Evidence, ""):
+		return bad("evidence", "")
+	case slices.Contains(f.Changed, ""):
+		return bad("changed", "")
 	case f.RegisterSubjects < 0:
 		return bad("register_subjects", fmt.Sprint(f.RegisterSubjects))
 	case f.Person.Citizenship != "" && !isCode2(f.Person.Citizenship):
@@ -494,7 +500,8 @@ func factsJSONError(b []byte, err error) error {
 	var te *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &te) && te.Field != "":
-		return &FactsError{Code: CodeFactsValue, Field: te.Field, Value: "JSON " + te.Value}
+		// A situation embeds the facts; the path must not say so.
+		return &FactsError{Code: CodeFactsType, Field: strings.TrimPrefix(te.Field, "factsJSON."), Value: "JSON " + te.Value}
 	case errors.As(err, &fe):
 	default:
 		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {

@@ -74,7 +74,7 @@ func TestBadFactsAreRefusedWithTheMemberThatIsWrong(t *testing.T) {
 		"card expiry as a number": {`"expires":"2030-01-01"`, `"expires":20300101`, CodeFactsDate, "person.existing_card.expires"},
 		"born after the request":  {`1980-11-20`, `2026-11-22`, CodeFactsDate, "person.birth_date"},
 		"time without zone":       {`12:00:00+01:00`, `12:00:00`, CodeFactsDate, "on"},
-		"number for a text":       {`"channel":"comune"`, `"channel":1`, CodeFactsValue, "channel"},
+		"number for a text":       {`"channel":"comune"`, `"channel":1`, CodeFactsType, "channel"},
 		"no channel":              {`"channel":"comune",`, ``, CodeFactsMissing, "channel"},
 		"no reason":               {`"reason":"theft",`, ``, CodeFactsMissing, "reason"},
 		"no country":              {`"residence_country":"AR",`, ``, CodeFactsMissing, "residence_country"},

@@ -332,6 +332,7 @@ func checkDate(field string, text *string) error {
 var factsWords = map[string][2]string{
 	policies.CodeFactsMember:  {"unknown_member", "the member is not known here"},
 	policies.CodeFactsValue:   {"unknown_value", "the value is not one of those known here"},
+	policies.CodeFactsType:    {"wrong_type", "the value is not of the kind expected here"},
 	policies.CodeFactsDate:    {"bad_date", "the date does not exist or does not fit the others"},
 	policies.CodeFactsMissing: {"required", "the member is missing"},
 	policies.CodeFactsJSON:    {"invalid_json", "the line cannot be read"},

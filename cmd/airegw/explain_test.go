@@ -216,6 +216,9 @@ func TestSituationsAreAnsweredLineByLine(t *testing.T) {
 		{`{` + base + `,"reason":"loss","person":{"existing_card":{"expires":"soon"}}}`, `{"error":{"code":"bad_date","field":"person.existing_card.expires"`},
 		{`{` + base + `,"reason":"loss","person":[]}`, `{"error":{"code":"wrong_type","field":"person"`},
 		{`[]`, `{"error":{"code":"not_an_object"`},
+		{`{` + base + `,"reason":"loss","register_subjects":1.5}`, `{"error":{"code":"wrong_type","field":"register_subjects"`},
+		{`{` + base + `,"reason":"loss","evidence":"old_card"}`, `{"error":{"code":"wrong_type","field":"evidence"`},
+		{`{` + base + `,"reason":"loss","evidence":[null]}`, `{"error":{"code":"unknown_value","field":"evidence"`},
 		{``, `{"error":{"code":"empty_line"`},
 		{`{` + base + `,"reason":"theft"}`, `{"outcome":"accepted"`},
 	})

@@ -58,7 +58,7 @@ type (
 		Frozen bool          `json:"frozen"`
 		Office *officeAnswer `json:"office,omitempty"`
 	}
-	rateAnswer struct {
+	consularAnswer struct {
 		Currency  string    `json:"currency"`
 		Year      int       `json:"year"`
 		Quarter   int       `json:"quarter"`
@@ -66,12 +66,12 @@ type (
 		Decimals  int       `json:"decimals"`
 		EnteredAt time.Time `json:"entered_at"`
 	}
-	ratesAnswer struct {
+	consularAnswers struct {
 		Currency string       `json:"currency"` // of the post's place
-		Rates    []rateAnswer `json:"rates"`
+		Rates    []consularAnswer `json:"rates"`
 	}
-	// rateBody is what a post enters.
-	rateBody struct {
+	// consularBody is what a post enters.
+	consularBody struct {
 		Currency string `json:"currency,omitempty"` // the post's own when absent
 		Year     int    `json:"year"`
 		Quarter  int    `json:"quarter"`
@@ -254,8 +254,8 @@ func (s *Server) apiLabel(c *gin.Context, ev *event) error {
 	return answer(c, ev, http.StatusOK, out)
 }
 
-// ratesPage is what a post has entered.
-type ratesPage struct {
+// consularPage is what a post has entered.
+type consularPage struct {
 	Currency string
 	Rates    []gateway.ConsularRate
 	Quarters []choice
@@ -275,7 +275,7 @@ func (s *Server) showRates(c *gin.Context, ev *event, status int, set func(*view
 	if err != nil {
 		return err
 	}
-	page := ratesPage{Currency: currency, Rates: rates}
+	page := consularPage{Currency: currency, Rates: rates}
 	year, quarter := policies.QuarterOf(ev.start)
 	for range 2 {
 		name := strconv.Itoa(year) + "-" + strconv.Itoa(quarter)
@@ -333,7 +333,7 @@ func (s *Server) apiEnterRate(c *gin.Context, ev *event) error {
 	if err != nil {
 		return err
 	}
-	var b rateBody
+	var b consularBody
 	err = gateway.DecodeStrict(raw, &b)
 	if err != nil {
 		return err
@@ -349,11 +349,11 @@ func (s *Server) apiEnterRate(c *gin.Context, ev *event) error {
 	return answer(c, ev, http.StatusOK, out)
 }
 
-func (s *Server) rates(ctx context.Context, ev *event) (ratesAnswer, error) {
+func (s *Server) rates(ctx context.Context, ev *event) (consularAnswers, error) {
 	rates, currency, err := s.desk(ev).Rates(ctx)
-	out := ratesAnswer{Currency: currency, Rates: []rateAnswer{}}
+	out := consularAnswers{Currency: currency, Rates: []consularAnswer{}}
 	for _, r := range rates {
-		out.Rates = append(out.Rates, rateAnswer{r.Currency, r.Year, r.Quarter, r.PerEUR, r.Decimals, r.At.UTC()})
+		out.Rates = append(out.Rates, consularAnswer{r.Currency, r.Year, r.Quarter, r.PerEUR, r.Decimals, r.At.UTC()})
 	}
 	return out, err
 }
