@@ -67,7 +67,7 @@ type (
 		EnteredAt time.Time `json:"entered_at"`
 	}
 	consularAnswers struct {
-		Currency string       `json:"currency"` // of the post's place
+		Currency string           `json:"currency"` // of the post's place
 		Rates    []consularAnswer `json:"rates"`
 	}
 	// consularBody is what a post enters.
