@@ -352,7 +352,8 @@ func (e *Entity) compareCore(c *Chain) error {
 	if err != nil {
 		return &Error{Code: CodeOwnCoreKeys, Entity: e.ID(), Err: err}
 	}
-	for _, ours := range e.coreKeys().Keys() {
+	// Former keys may have left the superior's list already.
+	for _, ours := range []jose.PublicKey{e.cfg.Keys.CoreSign.Public(), e.cfg.Keys.CoreEncrypt.Public()} {
 		if !slices.ContainsFunc(pinned.Keys(), func(k jose.PublicKey) bool { return k.KID() == ours.KID() }) {
 			return &Error{Code: CodeOwnCoreKeys, Entity: e.ID(), Field: ours.KID(), Reason: "register our protocol keys with the superior"}
 		}

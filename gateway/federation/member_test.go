@@ -148,3 +148,69 @@ func TestAMemberWhoseSettingsAreNotUsableIsNotOpened(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestARolledKeyIsPublishedAndOpensUntilItsFolderLeavesTheList(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	before := filepath.Join(dir, "before")
+	old, err := GenerateKeys(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := filepath.Join(dir, "part")
+	if err := os.Mkdir(part, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	encrypt, err := jose.GenerateKey(jose.RSAOAEP256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := jose.SaveKey(filepath.Join(part, FileCoreEncrypt), encrypt); err != nil {
+		t.Fatal(err)
+	}
+	now := testNow
+	m, _ := joined(t, &now, func(s *Settings) { s.FormerKeys = []string{before, part, s.Keys} })
+	kids := func(v any) map[string]bool {
+		out := map[string]bool{}
+		set, err := keysOf(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range set.Keys() {
+			out[k.KID()] = true
+		}
+		return out
+	}
+	compact, err := m.Entity.Configuration(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := payloadOf(t, compact)
+	top := kids(claims["jwks"])
+	core := kids(claims["metadata"].(object)[TypeRelyingParty].(object)["jwks"])
+	current := m.Entity.Keys()
+	if len(top) != 2 || !top[old.Federation.KID()] || !top[current.Federation.KID()] {
+		t.Errorf("federation keys %v", top)
+	}
+	// Former encryption keys are not published: nobody is to use them any more.
+	if len(core) != 3 || !core[old.CoreSign.KID()] || !core[current.CoreSign.KID()] || !core[current.CoreEncrypt.KID()] {
+		t.Errorf("protocol keys %v", core)
+	}
+	open := m.Entity.DecryptionKeys()
+	if len(open) != 3 || open[0].KID() != current.CoreEncrypt.KID() || open[1].KID() != old.CoreEncrypt.KID() || open[2].KID() != encrypt.KID() {
+		t.Errorf("%d keys open answers", len(open))
+	}
+	empty := filepath.Join(dir, "empty")
+	if err := os.Mkdir(empty, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadFormer([]string{empty}, current); CodeOf(err) != CodeKeyFile {
+		t.Errorf("a folder without keys: %v", err)
+	}
+	if err := os.Chmod(filepath.Join(part, FileCoreEncrypt), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadFormer([]string{part}, current); CodeOf(err) != CodeKeyFile {
+		t.Errorf("a former key that others may read: %v", err)
+	}
+}

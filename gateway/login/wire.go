@@ -10,9 +10,6 @@ import (
 	"airegw/gateway/outbound"
 )
 
-// maxAnswer bounds what a provider may answer: a token response has some KB.
-const maxAnswer = 256 << 10
-
 // wire carries the requests of x/oauth2 and go-oidc through an outbound.Client,
 // so that they too have a deadline, no redirects and bounded answers. It keeps
 // the last answer for the register.
