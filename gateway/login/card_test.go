@@ -16,7 +16,7 @@ import (
 func deck(t *testing.T) (*login.Operators, *watched, *sim.ManualClock) {
 	t.Helper()
 	clock := sim.NewManual(start)
-	s := newStore(t, clock.Now)
+	s := common(t)
 	o, err := login.NewOperators(login.OperatorsConfig{
 		Providers: []login.OperatorProvider{{
 			Name: "interno", Issuer: "https://op.example.test", ClientID: "c", Secret: "s", Client: client(t, clock.Now),

@@ -77,7 +77,7 @@ func TestEveryFaultOfTheProvidersEndsInItsClass(t *testing.T) {
 		t.Fatalf("only %d faults", len(faults))
 	}
 	// Several worlds, so that they run at once; a fault runs alone in its world.
-	const worlds = 4
+	const worlds = 2
 	groups := make([][]opsim.FaultCase, worlds)
 	for i, f := range faults {
 		groups[i*worlds/len(faults)] = append(groups[i*worlds/len(faults)], f)

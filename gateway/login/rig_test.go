@@ -80,7 +80,7 @@ var rigSuite = federation.Suite{Sign: jose.ES256, Encrypt: jose.ECDHES, Content:
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	return newRigOn(t, newStore(t, func() time.Time { return start }))
+	return newRigOn(t, common(t))
 }
 
 // newRigOn is newRig over a store that others use too.
@@ -489,7 +489,7 @@ const fiscal = "https://attributes.eid.gov.it/fiscal_number"
 
 func TestEachFlawIsRefusedForItsOwnReason(t *testing.T) {
 	t.Parallel()
-	stored := newStore(t, func() time.Time { return start })
+	stored := common(t)
 	for _, f := range flaws {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -614,7 +614,7 @@ func TestALoginBeginsOnlyForWhatCanBe(t *testing.T) {
 
 func TestALogoutThatFailedIsTriedAgainUntilTheTokenEnds(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newRigOn(t, newStore(t, func() time.Time { return start }))
 	var refs []string
 	for range 2 {
 		who, err := r.enter(login.Start{})

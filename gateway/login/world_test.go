@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -48,6 +49,12 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if folder, made := madeFolder.Load().(string); made {
 		_ = os.RemoveAll(folder)
+	}
+	if end, opened := atEnd.Load().(func() error); opened {
+		if err := end(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 	}
 	os.Exit(code)
 }
@@ -123,12 +130,10 @@ type world struct {
 	ourID     string
 }
 
+// newStore is a store of a test's own.
 func newStore(t testing.TB, clock func() time.Time) *watched {
 	t.Helper()
-	dir := t.TempDir()
-	s, err := store.Open(context.Background(), store.Options{
-		Path: filepath.Join(dir, "airegw.db"), Keys: filepath.Join(dir, "keys.json"), Environment: store.Simulation, Now: clock, SealEvery: -1,
-	})
+	s, err := openStore(t.TempDir(), clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,6 +144,38 @@ func newStore(t testing.TB, clock func() time.Time) *watched {
 	})
 	return &watched{Store: s}
 }
+
+func openStore(dir string, clock func() time.Time) (*store.Store, error) {
+	return store.Open(context.Background(), store.Options{
+		Path: filepath.Join(dir, "airegw.db"), Keys: filepath.Join(dir, "keys.json"), Environment: store.Simulation, Now: clock, SealEvery: -1,
+	})
+}
+
+// common is one store for all tests that ask nothing about the whole of it.
+func common(t testing.TB) *watched {
+	t.Helper()
+	s, err := commonStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &watched{Store: s}
+}
+
+var commonStore = sync.OnceValues(func() (*store.Store, error) {
+	dir, err := os.MkdirTemp("", "login-store-")
+	if err != nil {
+		return nil, err
+	}
+	s, err := openStore(dir, func() time.Time { return start })
+	if err != nil {
+		return nil, err
+	}
+	atEnd.Store(func() error { return errors.Join(s.Close(), os.RemoveAll(dir)) })
+	return s, nil
+})
+
+// atEnd closes the common store, if one was opened.
+var atEnd atomic.Value
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
@@ -196,7 +233,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w.member.Chain.Step(t.Context())
-	w.store = newStore(t, w.clock.Now)
+	w.store = common(t)
 	w.citizens, err = login.NewCitizens(login.CitizensConfig{
 		Entity: w.member.Entity, RedirectURI: w.ourID + "/callback", Provider: w.member.Provider, Client: w.member.Protocol,
 		Store: w.store, Clock: w.clock.Now, Random: rand.Reader, Logger: logger,
