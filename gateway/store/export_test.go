@@ -357,3 +357,57 @@ func (s *Store) FailNth(t testing.TB, k int) (fired func() bool, heal func()) {
 	}
 	return s.failStatement(k, fullDisk(t))
 }
+
+// PostgresPool answers a pool of the database's owner.
+func PostgresPool(t testing.TB, address string) *sql.DB {
+	t.Helper()
+	config, err := pgConfig(address, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := pgPool(config, 1)
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// Understands has the engine read a statement without running it.
+func Understands(t testing.TB, db *sql.DB, text string) error {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if !isPostgres(db) {
+		s, err := conn.PrepareContext(t.Context(), text)
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	}
+	return conn.Raw(func(c any) error {
+		_, err := c.(*pgConn).conn.PgConn().Prepare(t.Context(), "", text, nil)
+		return err
+	})
+}
+
+// Tamper answers a way around the store, with the rights of who owns the
+// database, that does not wait for the disk.
+func (s *Store) Tamper(t testing.TB) *sql.DB {
+	t.Helper()
+	if s.pg == nil {
+		db, err := sql.Open("sqlite", "file:"+s.path+"?_pragma=busy_timeout(10000)&_pragma=synchronous(OFF)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.SetMaxOpenConns(1)
+		t.Cleanup(func() { db.Close() })
+		return db
+	}
+	config := s.pg.config.Copy()
+	delete(config.RuntimeParams, "role")
+	config.RuntimeParams["synchronous_commit"] = "off"
+	db := pgPool(config, 1)
+	t.Cleanup(func() { db.Close() })
+	return db
+}

@@ -39,6 +39,10 @@ func (s *Store) SaveRuleSet(ctx context.Context, r gateway.RuleSet, files []byte
 		return err
 	}
 	return s.write(ctx, func(t *tx) error {
+		err := t.auditing()
+		if err != nil {
+			return err
+		}
 		n, err := t.exec(sqlInsertRules, r.Hash, files, string(uploader), micros(r.UploadedAt), micros(r.EffectiveAt), micros(r.AppliedAt))
 		if err != nil {
 			return err
@@ -144,6 +148,10 @@ func (s *Store) ApproveRuleSet(ctx context.Context, hash string, a gateway.RuleA
 		return err
 	}
 	return s.write(ctx, func(t *tx) error {
+		err := t.auditing()
+		if err != nil {
+			return err
+		}
 		n, err := t.exec(`UPDATE rule_sets SET effective_at = $2 WHERE hash = $1`, hash, micros(effective))
 		if err != nil {
 			return err
@@ -168,6 +176,10 @@ func (s *Store) ApplyRuleSet(ctx context.Context, hash string, now time.Time, au
 	var sent int64
 	err = s.write(ctx, func(t *tx) error {
 		sent = 0
+		err := t.auditing()
+		if err != nil {
+			return err
+		}
 		n, err := t.exec(`UPDATE rule_sets SET applied_at = $2 WHERE hash = $1 AND applied_at = 0`, hash, micros(now))
 		if err != nil || n == 0 {
 			return err
