@@ -377,9 +377,24 @@ func (g *Gateway) expected(r *Request, from time.Time) *delivery.Plan {
 	return &plan
 }
 
+// knownComune is the comune of AIRE registration of a person of the request, as
+// the last check found it; zero before there was one.
+func (r *Request) knownComune(fiscalCode string) anpr.ComuneRef {
+	if r.Register == nil {
+		return anpr.ComuneRef{}
+	}
+	for _, rec := range append([]anpr.Record{r.Register.Applicant}, r.Register.Parents...) {
+		if rec.AskedFor == fiscalCode {
+			return rec.Person.AIREComune
+		}
+	}
+	return anpr.ComuneRef{}
+}
+
 // queryFor is the question about one person.
 func queryFor(r *Request, person Applicant, who anpr.Actor, urgency anpr.Urgency) anpr.Query {
 	q := anpr.Query{
+		AIREComune: r.knownComune(person.FiscalCode),
 		FiscalCode: person.FiscalCode, Surname: person.Surname, GivenName: person.GivenName, BirthDate: person.BirthDate,
 		Reason: r.ID, Actor: who, Urgency: urgency,
 	}

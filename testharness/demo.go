@@ -107,7 +107,7 @@ func StartDemo(ctx context.Context, o DemoOptions) (_ *Demo, err error) {
 			listen = "127.0.0.1:0"
 		}
 	}
-	c, err := Configure(ctx, d.Conn, o.Dir, GatewayOptions{Listen: listen, Clients: DemoOffices(), Workers: DemoWorkers(), Log: app.LogConfig{Level: "warn"}})
+	c, err := Configure(ctx, d.Conn, o.Dir, GatewayOptions{Listen: listen, Clients: DemoOffices(), Workers: DemoWorkers(), Log: app.LogConfig{Level: "warn"}, Consular: true})
 	if err != nil {
 		return nil, err
 	}

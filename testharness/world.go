@@ -34,6 +34,9 @@ type GatewayOptions struct {
 	Clients []Office // a machine client each; its private key lands in clients/
 	Workers app.WorkerConfig
 	Log     app.LogConfig
+	// Consular gives it the register's consular door too; its keys take a moment
+	// to make.
+	Consular bool
 }
 
 // Office is an office as gateway.ParseOffice reads it.
@@ -75,6 +78,12 @@ func Configure(ctx context.Context, conn Connection, dir string, o GatewayOption
 	err = configureRegister(ctx, conn, dir, &c)
 	if err != nil {
 		return app.Config{}, err
+	}
+	if o.Consular {
+		err = configureConsular(ctx, conn, dir, &c)
+		if err != nil {
+			return app.Config{}, err
+		}
 	}
 	err = configureCore(ctx, conn, dir, &c)
 	if err != nil {
@@ -132,6 +141,32 @@ func configureRegister(ctx context.Context, conn Connection, dir string, c *app.
 	return conn.post(ctx, conn.ANPRManagement+"/clients", map[string]any{
 		"client_id": space.String(), "jwks": json.RawMessage(jwks), "purposes": purposes,
 	}, nil)
+}
+
+// configureConsular has the register issue the certificates of a consular
+// system and keeps them.
+func configureConsular(ctx context.Context, conn Connection, dir string, c *app.Config) error {
+	var issued sim.SOAPIdentity
+	const sender, station = "MAECI0", "AIREGW-1"
+	err := conn.post(ctx, conn.ANPRManagement+"/soap", map[string]string{"sender": sender, "station": station}, &issued)
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string]string{
+		"consular-site.pem": issued.SitePEM, "consular-site-key.pem": issued.SiteKey, "consular-register.pem": issued.Register,
+		"consular-station.pem": issued.StationPEM, "consular-station-key.pem": issued.StationKey,
+	} {
+		err = sim.WriteFile(filepath.Join(dir, "keys", name), []byte(content), 0o600)
+		if err != nil {
+			return fmt.Errorf("certificates of the consular door: %w", err)
+		}
+	}
+	c.Consular = &app.ConsularConfig{
+		URL: conn.ANPRURL + conn.ANPRIdentity.ConsularPath, Sender: sender, Station: station, Environment: "TEST", User: "AIREGW",
+		SiteCert: "keys/consular-site.pem", SiteKey: "keys/consular-site-key.pem", RegisterCert: "keys/consular-register.pem",
+		StationCert: "keys/consular-station.pem", StationKey: "keys/consular-station-key.pem",
+	}
+	return nil
 }
 
 // configureCore gets our certificate from the core's authority and registers

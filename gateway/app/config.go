@@ -45,6 +45,9 @@ type Config struct {
 	// Operators are the OpenID Providers of the administrations, through which
 	// operators log in.
 	Operators []OperatorsConfig `yaml:"operators,omitempty"`
+	// Consular is the register's consular door; without it posts ask for
+	// corrections by other means.
+	Consular *ConsularConfig `yaml:"consular,omitempty"`
 
 	Workers WorkerConfig `yaml:"workers"`
 	Log     LogConfig    `yaml:"log"`
@@ -219,6 +222,7 @@ func (c *Config) Check() error {
 	c.checkFederation(bad)
 	c.checkOperators(bad)
 	c.checkSecurity(bad)
+	c.checkConsular(needed, bad)
 	c.checkURL("base_url", c.BaseURL, bad)
 	c.checkURL("register.token_url", c.Register.TokenURL, bad)
 	c.checkURL("core.url", c.Core.URL, bad)

@@ -93,12 +93,9 @@ func (c *Config) checkOperators(bad func(path, text string)) {
 func (a *App) openLogins(c Config, o Options) error {
 	if a.member != nil {
 		redirect := strings.TrimSuffix(a.url, "/") + web.PathCitizenCallback
-		out, err := newOutbound(c, Peer{Proxy: c.Federation.Proxy, CAFile: c.Federation.CAFile}, "cie", 1, o, a.log)
-		if err != nil {
-			return fmt.Errorf("federation: %w", err)
-		}
+		var err error
 		a.citizens, err = login.NewCitizens(login.CitizensConfig{
-			Entity: a.member.Entity, RedirectURI: redirect, Provider: a.member.Provider, Client: out,
+			Entity: a.member.Entity, RedirectURI: redirect, Provider: a.member.Provider, Client: a.member.Protocol,
 			Store: a.Store, Clock: o.Clock.Now, Random: o.Random, Logger: a.log,
 		})
 		if err != nil {

@@ -152,3 +152,35 @@ ON CONFLICT (name) DO UPDATE SET value = series.value + 1, updated_at = excluded
 	}
 	return value, nil
 }
+
+// OperationFor answers the number of a series that is kept for a key, else the
+// next one (at least floor, and greater than every one before) and keeps it;
+// fresh replaces what is kept. An empty key keeps nothing. Durable on return.
+func (s *Store) OperationFor(ctx context.Context, series, key string, floor int64, fresh bool, now time.Time) (int64, error) {
+	var value int64
+	err := s.write(ctx, func(t *tx) error {
+		if key != "" && !fresh {
+			known, err := t.get(`SELECT value FROM series WHERE name = $1`, []any{series + "/" + key}, &value)
+			if known || err != nil {
+				return err
+			}
+		}
+		next, err := t.returning(`INSERT INTO series (name, value, updated_at) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE SET value = CASE WHEN series.value >= excluded.value THEN series.value + 1 ELSE excluded.value END, updated_at = excluded.updated_at RETURNING value`,
+			series, floor, micros(now))
+		if err != nil {
+			return err
+		}
+		_, err = one(next, &value)
+		if err != nil || key == "" {
+			return err
+		}
+		_, err = t.exec(`INSERT INTO series (name, value, updated_at) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at`, series+"/"+key, value, micros(now))
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return value, nil
+}

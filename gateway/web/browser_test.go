@@ -3,8 +3,6 @@ package web_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -350,16 +348,7 @@ func TestAMinorsParentsAssentInABrowser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	child := person("minor-two-parents", 0)
-	body := strings.Replace(input(child.CF, "FOREIGN_RESIDENCE"), `"delivery"`, fmt.Sprintf(`"parents":[{"fiscal_code":%q},{"fiscal_code":%q}],"delivery"`, child.Parents[0], child.Parents[1]), 1)
-	a := w.machine(clientID, w.client).json("/api/v1/requests", body)
-	if a.status != http.StatusCreated {
-		t.Fatalf("%d %s", a.status, a.body)
-	}
-	var ack struct{ Number string }
-	if err := json.Unmarshal([]byte(a.body), &ack); err != nil {
-		t.Fatal(err)
-	}
-	w.work()
+	number := w.minor(child.CF, child.Parents)
 	p := newPage(t, w)
 	for _, d := range demoDoor().Citizens {
 		if d.FiscalCode != child.Parents[0] {
@@ -367,7 +356,7 @@ func TestAMinorsParentsAssentInABrowser(t *testing.T) {
 		}
 		p.open("/?lang=it")
 		p.login("citizen", d.ID)
-		p.open("/citizen/requests/" + ack.Number)
+		p.open("/citizen/requests/" + number)
 		p.look("parent-asked")
 		p.js(`window.__before = true; document.querySelector('form[action$="/assent"] button[value=yes]').click()`)
 		p.waitNew()

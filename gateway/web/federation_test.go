@@ -38,8 +38,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// memberAt answers a member of a federation whose anchor nobody is.
-func memberAt(t *testing.T, now func() time.Time, base, path string) *federation.Member {
+// memberAt answers a member of a federation, of one whose anchor nobody is unless
+// change says another.
+func memberAt(t *testing.T, now func() time.Time, base, path string, change ...func(*federation.Settings)) *federation.Member {
 	t.Helper()
 	keys, err := memberKeys()
 	if err != nil {
@@ -57,10 +58,14 @@ func memberAt(t *testing.T, now func() time.Time, base, path string) *federation
 	if err := os.WriteFile(file, pins, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := federation.Open(federation.Settings{
+	settings := federation.Settings{
 		ID: base + path, Organization: "Comune di Prova", HomepageURI: base, PolicyURI: base + "/privacy", Contacts: []string{"ente@pec.example.test"},
-		RedirectURIs: []string{base + "/callback"}, Keys: keys, Anchor: "http://127.0.0.1:1/ta", AnchorKeys: file, Provider: "http://127.0.0.1:1/op",
-	}, federation.Options{Clock: now, Rand: func() float64 { return 0.5 }})
+		RedirectURIs: []string{base + web.PathCitizenCallback}, Keys: keys, Anchor: "http://127.0.0.1:1/ta", AnchorKeys: file, Provider: "http://127.0.0.1:1/op",
+	}
+	for _, c := range change {
+		c(&settings)
+	}
+	m, err := federation.Open(settings, federation.Options{Clock: now, Rand: func() float64 { return 0.5 }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,10 +93,13 @@ var (
 	torino   = gateway.Office{Kind: gateway.OfficeComune, Code: "001272"}
 )
 
+// worldStart is when every world begins.
+var worldStart = time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)
+
 func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{t: t, now: time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC), core: &core{orders: map[string]*held{}}, reg: &register{}, log: &safeBuffer{}}
+	w := &world{t: t, now: worldStart, core: &core{orders: map[string]*held{}}, reg: &register{}, log: &safeBuffer{}}
 	w.core.now = w.Now
 	var err error
 	w.store, err = store.Open(context.Background(), store.Options{
@@ -414,7 +417,10 @@ type reply struct {
 
 func (b *browser) do(method, path, contentType, body string, header map[string]string) reply {
 	b.w.t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), method, b.w.url+path, strings.NewReader(body))
+	if strings.HasPrefix(path, "/") {
+		path = b.w.url + path
+	}
+	req, err := http.NewRequestWithContext(context.Background(), method, path, strings.NewReader(body))
 	if err != nil {
 		b.w.t.Fatal(err)
 	}
@@ -473,6 +479,22 @@ func (w *world) submitted(cf, option string) (number, code string) {
 		w.t.Fatal(err)
 	}
 	return ack.Number, ack.Code
+}
+
+// minor answers the number of a checked request for a child with two parents.
+func (w *world) minor(cf string, parents []string) string {
+	w.t.Helper()
+	body := strings.Replace(input(cf, "FOREIGN_RESIDENCE"), `"delivery"`, fmt.Sprintf(`"parents":[{"fiscal_code":%q},{"fiscal_code":%q}],"delivery"`, parents[0], parents[1]), 1)
+	a := w.machine(clientID, w.client).json("/api/v1/requests", body)
+	if a.status != http.StatusCreated {
+		w.t.Fatalf("%d %s", a.status, a.body)
+	}
+	var ack struct{ Number string }
+	if err := json.Unmarshal([]byte(a.body), &ack); err != nil {
+		w.t.Fatal(err)
+	}
+	w.work()
+	return ack.Number
 }
 
 // must does counter acts through the API, each of which must succeed.
