@@ -91,7 +91,7 @@ func (w *world) walk(t *testing.T, op string) (marked []string) {
 		if err != nil {
 			return http.Header{}, "" // a fault that leaves no answer
 		}
-		defer resp.Body.Close() //nolint:errcheck // read-only
+		defer resp.Body.Close()
 		text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatal(err)

@@ -93,7 +93,7 @@ func FuzzPolicy(f *testing.F) {
 			return
 		}
 		// The policy leaves alone what it has already shaped.
-		twice, err := resolvePolicies(map[string]any(once), s, i)
+		twice, err := resolvePolicies(once, s, i)
 		if err != nil || canon(once) != canon(twice) {
 			t.Errorf("%s + %s on %s: %s, then %s %v", superior, subordinate, metadata, canon(once), canon(twice), err)
 		}

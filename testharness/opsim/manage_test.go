@@ -22,7 +22,7 @@ func (w *world) manage(method, path, body string) (int, map[string]any) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read-only
+	defer resp.Body.Close()
 	var answer map[string]any
 	_ = json.NewDecoder(resp.Body).Decode(&answer) // 204 has none
 	return resp.StatusCode, answer
@@ -47,7 +47,7 @@ func TestTheManagementSurfaceDoesWhatItSays(t *testing.T) {
 	}
 	w.rp.publishMark(w)
 	w.rp.change = setParty("client_name", nil)
-	if a := want(400, "POST", "/relying-parties", `{"id":"`+w.rp.id+`"}`); !strings.Contains(a["detail"].(string), "client_name") { //nolint:errcheck // a text, or the test fails
+	if a := want(400, "POST", "/relying-parties", `{"id":"`+w.rp.id+`"}`); !strings.Contains(a["detail"].(string), "client_name") {
 		t.Errorf("refusal %v", a)
 	}
 	w.rp.change = nil
@@ -63,11 +63,11 @@ func TestTheManagementSurfaceDoesWhatItSays(t *testing.T) {
 	if e, _ := events[0].(map[string]any); e["person"] != lucia || e["level"] != "L3" || e["mode"] != "phone" || e["auto"] != true {
 		t.Errorf("ledger %v", events)
 	}
-	if a := want(200, "GET", "/state", ""); len(a["chains"].([]any)) != 1 || a["auto"] == nil { //nolint:errcheck // a list, or the test fails
+	if a := want(200, "GET", "/state", ""); len(a["chains"].([]any)) != 1 || a["auto"] == nil {
 		t.Errorf("state %v", a)
 	}
 	want(204, "POST", "/chains/forget?id="+url.QueryEscape(w.rp.id), "")
-	if a := want(200, "GET", "/state", ""); len(a["chains"].([]any)) != 0 { //nolint:errcheck // a list, or the test fails
+	if a := want(200, "GET", "/state", ""); len(a["chains"].([]any)) != 0 {
 		t.Errorf("state %v", a)
 	}
 	want(204, "DELETE", "/auto", "")

@@ -89,7 +89,7 @@ func TestAgID232APersonClicksThroughLoginAndConsent(t *testing.T) {
 			t.Fatalf("consent: %d %s", status, body)
 		}
 		q := a.callback(p.visit(http.MethodPost, consent, url.Values{"answer": {"consent"}}))
-		id := a.verified(a.tokens(q.Get("code"))["id_token"].(string)) //nolint:errcheck // a text, or the test fails
+		id := a.verified(a.tokens(q.Get("code"))["id_token"].(string))
 		if id.claims["acr"] != Level(2).ACR() {
 			t.Errorf("acr %v", id.claims["acr"])
 		}

@@ -196,7 +196,7 @@ func (p typePolicy) merge(sub typePolicy) (typePolicy, error) {
 				own[name] = theirs
 				continue
 			}
-			switch name {
+			switch name { // readPolicy made sure of the kinds
 			case "value", "default":
 				if canon(ours) != canon(theirs) {
 					return nil, fmt.Errorf("%w: %s: two different %s", errPolicy, parameter, name)
@@ -204,9 +204,9 @@ func (p typePolicy) merge(sub typePolicy) (typePolicy, error) {
 			case "essential":
 				own[name] = ours == true || theirs == true
 			case "add", "superset_of":
-				own[name] = join(ours.([]any), theirs.([]any)) //nolint:errcheck // readPolicy made sure
+				own[name] = join(ours.([]any), theirs.([]any))
 			case "one_of", "subset_of":
-				met := bagOf(ours.([]any)).meet(bagOf(theirs.([]any))) //nolint:errcheck // readPolicy made sure
+				met := bagOf(ours.([]any)).meet(bagOf(theirs.([]any)))
 				if name == "one_of" && len(met) == 0 {
 					return nil, fmt.Errorf("%w: %s: one_of without a common value", errPolicy, parameter)
 				}

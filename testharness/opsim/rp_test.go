@@ -218,7 +218,7 @@ func (w *world) do(method, address string, form url.Values, header map[string]st
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read-only
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		w.t.Fatal(err)
@@ -364,7 +364,7 @@ func (a *attempt) authenticated(endpoint string, members map[string]any) url.Val
 	merge(all, a.form)
 	form := url.Values{}
 	for k, v := range all {
-		form.Set(k, v.(string)) //nolint:errcheck // texts in all tests
+		form.Set(k, v.(string))
 	}
 	return form
 }

@@ -27,11 +27,11 @@ func TestAgID24And32AnswersHaveTheFormOfTheCatalogue(t *testing.T) {
 	if expires, _ := answer["expires_in"].(float64); expires <= 0 || expires > 900 {
 		t.Errorf("3.2.13 expires_in %v", answer["expires_in"])
 	}
-	access := a.verified(answer["access_token"].(string)) //nolint:errcheck // a text, or the test fails
+	access := a.verified(answer["access_token"].(string))
 	if access.typ != typAccess || access.alg != "RS256" || access.text("client_id") != w.rp.id || !uuidShape.MatchString(access.text("jti")) {
 		t.Errorf("3.4 access token %+v", access)
 	}
-	id := a.verified(answer["id_token"].(string)) //nolint:errcheck // a text, or the test fails
+	id := a.verified(answer["id_token"].(string))
 	if id.claims["sub"] != access.claims["sub"] || !uuidShape.MatchString(id.text("jti")) || id.claims["given_name"] != nil {
 		t.Errorf("3.3 ID Token %v", id.claims)
 	}
@@ -52,7 +52,7 @@ func TestEveryAlgorithmOfTheTablesCanBeRegistered(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.rp.change = func(claims map[string]any) {
-			rp := claims["metadata"].(map[string]any)[TypeRelyingParty].(map[string]any) //nolint:errcheck // of our own making
+			rp := claims["metadata"].(map[string]any)[TypeRelyingParty].(map[string]any)
 			merge(rp, map[string]any{
 				"id_token_signed_response_alg": string(c.sign), "userinfo_signed_response_alg": string(c.sign),
 				"userinfo_encrypted_response_alg": string(c.encrypt), "userinfo_encrypted_response_enc": string(c.content),
@@ -65,7 +65,7 @@ func TestEveryAlgorithmOfTheTablesCanBeRegistered(t *testing.T) {
 		}
 		a := w.attempt()
 		tokens := a.tokens(a.code())
-		id := a.open(tokens["id_token"].(string)) //nolint:errcheck // a text, or the test fails
+		id := a.open(tokens["id_token"].(string))
 		access, _ := tokens["access_token"].(string)
 		if id.alg != string(c.sign) || id.claims["at_hash"] != leftHalf(c.sign, access) {
 			t.Errorf("%s: ID Token %s at_hash %v", c.sign, id.alg, id.claims["at_hash"])
@@ -81,7 +81,7 @@ func TestScopesAndClaimsReleaseWhatTheySay(t *testing.T) {
 	w := ready(t)
 	a := w.attempt()
 	delete(a.claims, "claims")
-	info := a.userInfo(a.tokens(a.code())["access_token"].(string)) //nolint:errcheck // a text, or the test fails
+	info := a.userInfo(a.tokens(a.code())["access_token"].(string))
 	for name := range info {
 		switch name {
 		case "iss", "aud", "sub", "iat", "exp", "jti":
@@ -93,13 +93,13 @@ func TestScopesAndClaimsReleaseWhatTheySay(t *testing.T) {
 	a.both("scope", "openid profile email")
 	a.claims["claims"] = map[string]any{"id_token": map[string]any{"gender": nil}, "userinfo": map[string]any{"address": nil, "place_of_birth": nil}}
 	tokens := a.tokens(a.code())
-	id := a.verified(tokens["id_token"].(string)) //nolint:errcheck // a text, or the test fails
+	id := a.verified(tokens["id_token"].(string))
 	if id.claims["gender"] != "female" || id.claims["family_name"] != "Ferraris" || id.claims["email"] == nil || id.claims["address"] != nil {
 		t.Errorf("ID Token %v", id.claims)
 	}
-	info = a.userInfo(tokens["access_token"].(string))  //nolint:errcheck // a text, or the test fails
-	place, _ := info["place_of_birth"].(map[string]any) //nolint:errcheck // compared below
-	address, _ := info["address"].(map[string]any)      //nolint:errcheck // compared below
+	info = a.userInfo(tokens["access_token"].(string))
+	place, _ := info["place_of_birth"].(map[string]any)
+	address, _ := info["address"].(map[string]any)
 	if place["locality"] != "Z600" || place["region"] != "EE" || address["country_code"] != "AR" || info["birthdate"] != "1986-04-17" {
 		t.Errorf("userinfo %v", info)
 	}
@@ -128,7 +128,7 @@ func TestRefreshTokensRotateAndNeverGiveAnIDToken(t *testing.T) {
 	if status, _, _ := w.do(http.MethodGet, w.Endpoints().UserInfo, nil, bearer(tokens["access_token"])); status != 401 {
 		t.Errorf("the first access token lives on after a refresh: %d", status)
 	}
-	if info := a.userInfo(second["access_token"].(string)); info[eid+"fiscal_number"] != "TINIT-"+lucia { //nolint:errcheck // a text, or the test fails
+	if info := a.userInfo(second["access_token"].(string)); info[eid+"fiscal_number"] != "TINIT-"+lucia {
 		t.Errorf("userinfo %v", info)
 	}
 	w.clock.Advance(refreshLifetime)
@@ -231,7 +231,7 @@ func TestSubjectsArePairwiseAndStable(t *testing.T) {
 	w.onboard(other)
 	sub := func(rp *relyingParty) any {
 		a := w.attemptOf(rp)
-		return a.verified(a.tokens(a.code())["id_token"].(string)).claims["sub"] //nolint:errcheck // a text, or the test fails
+		return a.verified(a.tokens(a.code())["id_token"].(string)).claims["sub"]
 	}
 	if first := sub(w.rp); first == sub(other) || first != sub(w.rp) {
 		t.Error("a subject is not pairwise, or not stable")

@@ -16,11 +16,11 @@ import (
 
 // partyMetadata is the relying party's own metadata in its configuration.
 func partyMetadata(claims map[string]any) map[string]any {
-	return claims["metadata"].(map[string]any)[TypeRelyingParty].(map[string]any) //nolint:errcheck // of our own making
+	return claims["metadata"].(map[string]any)[TypeRelyingParty].(map[string]any)
 }
 
 func entityMetadata(claims map[string]any) map[string]any {
-	return claims["metadata"].(map[string]any)["federation_entity"].(map[string]any) //nolint:errcheck // of our own making
+	return claims["metadata"].(map[string]any)["federation_entity"].(map[string]any)
 }
 
 func setParty(name string, v any) func(map[string]any) {
@@ -479,7 +479,7 @@ func TestKeysAndRegistrationsSurviveInAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	pins, sub := string(w.AnchorJWKS()), w.pairwise(lucia, w.rp.id)
-	if err := w.Running.Close(); err != nil {
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again, err := New(Options{Dir: dir, Clock: w.clock, Addresses: w.Where()})
