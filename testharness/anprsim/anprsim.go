@@ -160,12 +160,7 @@ func New(opt Options) (*Server, error) {
 	if opt.Clock == nil {
 		opt.Clock = sim.NewReal()
 	}
-	if opt.MessageClock == nil {
-		opt.MessageClock = opt.Clock
-		if _, real := opt.Clock.(*sim.RealClock); real {
-			opt.MessageClock = sim.NewReal()
-		}
-	}
+	opt.MessageClock = sim.MessageClock(opt.MessageClock, opt.Clock)
 	profile, err := sim.ParseProfile(string(opt.Profile))
 	if err != nil {
 		return nil, fmt.Errorf("register simulator: %w", err)

@@ -2,18 +2,11 @@ package anprsim
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 
 	jose "github.com/go-jose/go-jose/v4"
 
@@ -42,41 +35,7 @@ func (s *Server) findKey() (*rsa.PrivateKey, error) {
 	if s.opt.Key != nil {
 		return s.opt.Key, nil
 	}
-	path := filepath.Join(s.opt.Dir, "anpr-voucher-key.pem")
-	if s.opt.Dir != "" {
-		text, err := os.ReadFile(path)
-		if err == nil {
-			return parseKey(text)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil || s.opt.Dir == "" {
-		return private, err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, err
-	}
-	return private, sim.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-func parseKey(text []byte) (*rsa.PrivateKey, error) {
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, errors.New("not a PEM file")
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	private, ok := key.(*rsa.PrivateKey)
-	if !ok {
-		return nil, errors.New("not an RSA key")
-	}
-	return private, nil
+	return sim.OpenRSAKey(s.opt.Dir, "anpr-voucher-key")
 }
 
 // thumbprint is the RFC 7638 SHA-256 thumbprint, base64url, 43 characters:

@@ -131,12 +131,7 @@ func New(opts Options) (*Sim, error) {
 	if s.clock == nil {
 		s.clock = sim.NewReal()
 	}
-	if s.wire == nil {
-		s.wire = s.clock
-		if _, real := s.clock.(*sim.RealClock); real {
-			s.wire = sim.NewReal()
-		}
-	}
+	s.wire = sim.MessageClock(s.wire, s.clock)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -283,31 +283,43 @@ func (s *Server) anchorClaims(now time.Time) map[string]any {
 }
 
 func (s *Server) serveAnchorConfiguration(w http.ResponseWriter, _ *http.Request, f *flaws) {
-	if f.fires("anchor-ec-redirect") {
+	now := s.wire.Now()
+	s.publish(w, f, "anchor-ec", "text/html; charset=utf-8", s.at.Anchor, s.keys.anchorKey(), now, func() (map[string]any, error) {
+		claims := s.anchorClaims(now)
+		if f.fires("constraint-type") {
+			claims["constraints"] = map[string]any{"max_path_length": 1, "allowed_leaf_entity_types": []string{TypeRelyingParty}}
+		}
+		if f.fires("anchor-ec-old-issuers-name") {
+			delete(claims, "trust_mark_issuers")
+		}
+		return claims, nil
+	})
+}
+
+// publish answers an Entity Configuration, or what the faults kind-redirect,
+// kind-oversized and kind-wrong-type (served as wrongType) make of it.
+func (s *Server) publish(w http.ResponseWriter, f *flaws, kind, wrongType, id string, key signer, now time.Time, claims func() (map[string]any, error)) {
+	if f.fires(kind + "-redirect") {
 		f.mark(w.Header())
-		w.Header().Set("Location", s.at.Anchor+wellKnown+"?again")
+		w.Header().Set("Location", id+wellKnown+"?again")
 		w.WriteHeader(http.StatusFound)
 		return
 	}
-	if f.fires("anchor-ec-oversized") {
+	if f.fires(kind + "-oversized") {
 		f.mark(w.Header())
 		w.Header().Set("Content-Type", statementType)
 		oversized(w)
 		return
 	}
 	contentType := statementType
-	if f.fires("anchor-ec-wrong-type") {
-		contentType = "text/html; charset=utf-8"
+	if f.fires(kind + "-wrong-type") {
+		contentType = wrongType
 	}
-	now := s.wire.Now()
-	claims := s.anchorClaims(now)
-	if f.fires("constraint-type") {
-		claims["constraints"] = map[string]any{"max_path_length": 1, "allowed_leaf_entity_types": []string{TypeRelyingParty}}
+	made, err := claims()
+	var compact string
+	if err == nil {
+		compact, err = f.sign(kind, paper{typ: typStatement, claims: made, key: key}, now)
 	}
-	if f.fires("anchor-ec-old-issuers-name") {
-		delete(claims, "trust_mark_issuers")
-	}
-	compact, err := f.sign("anchor-ec", paper{typ: typStatement, claims: claims, key: s.keys.anchorKey()}, now)
 	if err != nil {
 		internalError(w, err)
 		return

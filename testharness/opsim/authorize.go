@@ -99,35 +99,11 @@ func (s *Server) providerClaims(now time.Time) map[string]any {
 var offeredAlgs = []any{"RS256", "RS512", "ES256", "PS256", "PS512"}
 
 func (s *Server) serveConfiguration(w http.ResponseWriter, _ *http.Request, f *flaws) {
-	if f.fires("op-ec-redirect") {
-		f.mark(w.Header())
-		w.Header().Set("Location", s.at.Provider+wellKnown+"?again")
-		w.WriteHeader(http.StatusFound)
-		return
-	}
-	if f.fires("op-ec-oversized") {
-		f.mark(w.Header())
-		w.Header().Set("Content-Type", statementType)
-		oversized(w)
-		return
-	}
-	contentType := statementType
-	if f.fires("op-ec-wrong-type") {
-		contentType = "application/json"
-	}
 	now := s.wire.Now()
-	claims := s.providerClaims(now)
-	err := s.spoilConfiguration(f, claims, now)
-	if err != nil {
-		internalError(w, err)
-		return
-	}
-	compact, err := f.sign("op-ec", paper{typ: typStatement, claims: claims, key: s.keys.federationKey()}, now)
-	if err != nil {
-		internalError(w, err)
-		return
-	}
-	writeStatement(w, f, contentType, compact)
+	s.publish(w, f, "op-ec", "application/json", s.at.Provider, s.keys.federationKey(), now, func() (map[string]any, error) {
+		claims := s.providerClaims(now)
+		return claims, s.spoilConfiguration(f, claims, now)
+	})
 }
 
 func (s *Server) spoilConfiguration(f *flaws, claims map[string]any, now time.Time) error {
@@ -712,7 +688,30 @@ func (s *Server) pairwise(cf, clientID string) string {
 
 // respond redirects to the client with state and iss (entra-con-cie §4.1).
 func (s *Server) respond(w http.ResponseWriter, a *authRequest, f *flaws, values url.Values) {
-	target, err := url.Parse(a.redirectURI)
+	if a.state != "" {
+		values.Set("state", a.state)
+	}
+	values.Set("iss", s.at.Provider)
+	switch {
+	case f.fires("response-wrong-state"):
+		values.Set("state", strings.Repeat("x", 43))
+	case f.fires("response-no-state"):
+		values.Del("state")
+	case f.fires("response-state-twice"):
+		values.Add("state", a.state)
+	}
+	switch {
+	case f.fires("response-wrong-iss"):
+		values.Set("iss", s.at.Provider+"/another")
+	case f.fires("response-no-iss"):
+		values.Del("iss")
+	}
+	sendBack(w, f, a.redirectURI, values)
+}
+
+// sendBack redirects the browser to a client's redirect_uri with parameters.
+func sendBack(w http.ResponseWriter, f *flaws, redirectURI string, values url.Values) {
+	target, err := url.Parse(redirectURI)
 	if err != nil {
 		http.Error(w, "redirect_uri", http.StatusInternalServerError) // it was registered, so it parses
 		return
@@ -721,28 +720,10 @@ func (s *Server) respond(w http.ResponseWriter, a *authRequest, f *flaws, values
 	for name, list := range values {
 		q[name] = list
 	}
-	if a.state != "" {
-		q.Set("state", a.state)
-	}
-	q.Set("iss", s.at.Provider)
-	switch {
-	case f.fires("response-wrong-state"):
-		q.Set("state", strings.Repeat("x", 43))
-	case f.fires("response-no-state"):
-		q.Del("state")
-	case f.fires("response-state-twice"):
-		q.Add("state", a.state)
-	}
-	switch {
-	case f.fires("response-wrong-iss"):
-		q.Set("iss", s.at.Provider+"/another")
-	case f.fires("response-no-iss"):
-		q.Del("iss")
-	}
+	target.RawQuery = q.Encode()
 	if f != nil {
 		f.mark(w.Header())
 	}
-	target.RawQuery = q.Encode()
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Location", target.String())
 	// 303: the answer to a page's POST must be fetched by GET.

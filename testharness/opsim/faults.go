@@ -117,7 +117,7 @@ func federationFaults() []FaultCase {
 		c(OpConfiguration, "op-ec-wrong-type", "served as application/json"),
 		c(OpConfiguration, "op-ec-redirect", "302 to another address"),
 		c(OpConfiguration, "op-ec-oversized", "ten megabytes"),
-		c(OpConfiguration, "op-ec-hints-elsewhere", "authority_hints name somebody else"),
+		c(OpConfiguration, "op-ec-hints-elsewhere", "authority_hints name an intermediate, which may not stand between provider and anchor"),
 		c(OpConfiguration, "op-ec-hint-loop", "authority_hints name the provider itself"),
 		c(OpConfiguration, "op-ec-hints-many", "a thousand authority_hints"),
 		c(OpConfiguration, "op-ec-essential-missing", "no token_endpoint"),

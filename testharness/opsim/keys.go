@@ -10,12 +10,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -32,20 +28,7 @@ type Keys struct {
 }
 
 // NewKeys makes four RSA keys of 2048 bits, at the same time.
-func NewKeys() (*Keys, error) {
-	k := &Keys{}
-	var wait sync.WaitGroup
-	errs := make([]error, 4)
-	for i, dst := range []**rsa.PrivateKey{&k.Anchor, &k.Federation, &k.Core, &k.Foreign} {
-		wait.Go(func() { *dst, errs[i] = rsa.GenerateKey(rand.Reader, 2048) })
-	}
-	wait.Wait()
-	err := errors.Join(errs...)
-	if err != nil {
-		return nil, fmt.Errorf("make RSA keys: %w", err)
-	}
-	return k, nil
-}
+func NewKeys() (*Keys, error) { return loadKeys("") }
 
 // signer is a private key with the one algorithm it serves.
 type signer struct {
@@ -214,73 +197,26 @@ func (k *keyring) setCore(rsaKey *rsa.PrivateKey, ec *ecdsa.PrivateKey) {
 	k.core[jose.ES256] = signer{kid: thumbprint(ec.Public()), alg: jose.ES256, key: ec}
 }
 
+// loadKeys reads or makes the RSA keys, at the same time.
 func loadKeys(dir string) (*Keys, error) {
-	names := []string{"anchor", "federation", "core", "foreign"}
 	k := &Keys{}
-	into := []**rsa.PrivateKey{&k.Anchor, &k.Federation, &k.Core, &k.Foreign}
-	missing := 0
-	for i, name := range names {
-		if dir == "" {
-			missing++
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, "op-"+name+".pem"))
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			missing++
-		case err != nil:
-			return nil, fmt.Errorf("read the key %s: %w", name, err)
-		default:
-			*into[i], err = parseRSA(text)
-			if err != nil {
-				return nil, fmt.Errorf("key %s: %w", name, err)
-			}
-		}
+	into := map[string]**rsa.PrivateKey{"op-anchor": &k.Anchor, "op-federation": &k.Federation, "op-core": &k.Core, "op-foreign": &k.Foreign}
+	var wait sync.WaitGroup
+	errs := make(chan error, len(into))
+	for name, dst := range into {
+		wait.Go(func() {
+			key, err := sim.OpenRSAKey(dir, name)
+			*dst = key
+			errs <- err
+		})
 	}
-	if missing == 0 {
-		return k, nil
+	wait.Wait()
+	close(errs)
+	var all error
+	for err := range errs {
+		all = errors.Join(all, err)
 	}
-	made, err := NewKeys()
-	if err != nil {
-		return nil, err
-	}
-	for i, key := range []*rsa.PrivateKey{made.Anchor, made.Federation, made.Core, made.Foreign} {
-		if *into[i] != nil {
-			continue
-		}
-		*into[i] = key
-		if dir != "" {
-			err = saveRSA(dir, names[i], key)
-			if err != nil {
-				return nil, err
-			}
-		}
-	}
-	return k, nil
-}
-
-func saveRSA(dir, name string, key *rsa.PrivateKey) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return fmt.Errorf("encode the key %s: %w", name, err)
-	}
-	return sim.WriteFile(filepath.Join(dir, "op-"+name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-func parseRSA(text []byte) (*rsa.PrivateKey, error) {
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, errors.New("not a PEM file")
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("parse: %w", err)
-	}
-	private, ok := key.(*rsa.PrivateKey)
-	if !ok {
-		return nil, errors.New("not an RSA key")
-	}
-	return private, nil
+	return k, all
 }
 
 // thumbprint is the RFC 7638 SHA-256 thumbprint of a public RSA or EC key.
@@ -407,7 +343,7 @@ func (s *Server) Rotate(which string, abrupt bool) error {
 	if k.dir == "" {
 		return nil
 	}
-	return saveRSA(k.dir, which, fresh)
+	return sim.SaveRSAKey(k.dir, "op-"+which, fresh)
 }
 
 // AnchorJWKS is the key set to pin, as the portal would hand it out.

@@ -375,22 +375,7 @@ func (s *Server) answerOperator(w http.ResponseWriter, flow opFlow, f *flaws, va
 		values.Set("state", strings.Repeat("x", 43))
 	}
 	values.Set("iss", flow.realm.issuer)
-	if f != nil {
-		f.mark(w.Header())
-	}
-	target, err := url.Parse(flow.redirectURI)
-	if err != nil {
-		http.Error(w, "redirect_uri", http.StatusInternalServerError) // it was registered, so it parses
-		return
-	}
-	q := target.Query()
-	for name, list := range values {
-		q[name] = list
-	}
-	target.RawQuery = q.Encode()
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Location", target.String())
-	w.WriteHeader(http.StatusSeeOther)
+	sendBack(w, f, flow.redirectURI, values)
 }
 
 // authenticateOperatorClient takes any of the methods discovery names.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	jose "github.com/go-jose/go-jose/v4"
+
+	"airegw/testharness/sim"
 )
 
 // partyMetadata is the relying party's own metadata in its configuration.
@@ -468,7 +470,7 @@ func TestKeysAndRegistrationsSurviveInAFolder(t *testing.T) {
 	}
 	// One is left to be made.
 	for name, key := range map[string]*rsa.PrivateKey{KeyAnchor: keys.Anchor, KeyFederation: keys.Federation, KeyCore: keys.Core} {
-		if err := saveRSA(dir, name, key); err != nil {
+		if err := sim.SaveRSAKey(dir, "op-"+name, key); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -219,6 +220,54 @@ func decodeKey(name string, text []byte) (*ecdsa.PrivateKey, error) {
 	key, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok || key.Curve != elliptic.P256() {
 		return nil, fmt.Errorf("the key %s is not ECDSA P-256", name)
+	}
+	return key, nil
+}
+
+// OpenRSAKey loads the RSA key kept in dir as name.pem, or makes one of 2048
+// bits and stores it there, readable by the owner only, before returning. With
+// an empty dir the key is new and lives in memory only.
+func OpenRSAKey(dir, name string) (*rsa.PrivateKey, error) {
+	if dir != "" {
+		text, err := os.ReadFile(filepath.Join(dir, name+".pem"))
+		if err == nil {
+			return decodeRSA(name, text)
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("read the key %s: %w", name, err)
+		}
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, fmt.Errorf("make the key %s: %w", name, err)
+	}
+	if dir == "" {
+		return key, nil
+	}
+	return key, SaveRSAKey(dir, name, key)
+}
+
+// SaveRSAKey stores a key as OpenRSAKey finds it, in place of the one there.
+func SaveRSAKey(dir, name string, key *rsa.PrivateKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("encode the key %s: %w", name, err)
+	}
+	return WriteFile(filepath.Join(dir, name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+}
+
+func decodeRSA(name string, text []byte) (*rsa.PrivateKey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fmt.Errorf("the key %s is not PEM", name)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("parse the key %s: %w", name, err)
+	}
+	key, ok := parsed.(*rsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("the key %s is not RSA", name)
 	}
 	return key, nil
 }

@@ -101,6 +101,20 @@ func (c *RealClock) Advance(d time.Duration) {
 	}
 }
 
+// MessageClock is the clock that stamps and judges the times of messages: the
+// one given, else the simulator's own, unless that is a *RealClock, which a
+// demonstration moves forward while its clients stay in the present: then the
+// machine's own time.
+func MessageClock(given, own Clock) Clock {
+	if given != nil {
+		return given
+	}
+	if _, real := own.(*RealClock); real {
+		return NewReal()
+	}
+	return own
+}
+
 // ManualClock stands still until it is moved.
 type ManualClock struct {
 	mu      sync.Mutex

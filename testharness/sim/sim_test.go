@@ -405,3 +405,43 @@ func TestAJournalForgetsOnlyTheLineAKillTore(t *testing.T) {
 func clientTLS(server *Authority, pair tls.Certificate) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: server.Pool(), Certificates: []tls.Certificate{pair}}
 }
+
+func TestRSAKeysAreKeptAsTheyWere(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := OpenRSAKey(dir, "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenRSAKey(dir, "k")
+	if err != nil || !again.Equal(first) {
+		t.Errorf("another key: %v", err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "k.pem")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
+	}
+	if _, err := OpenKey(dir, "k"); err == nil {
+		t.Error("an RSA key is taken for one of P-256")
+	}
+	for name, text := range map[string]string{"no PEM": "x", "no key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+		if err := os.WriteFile(filepath.Join(dir, "bad.pem"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenRSAKey(dir, "bad"); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+func TestMessagesKeepTheMachinesTimeWhileADemonstrationMovesOn(t *testing.T) {
+	t.Parallel()
+	manual := NewManual(time.Unix(1, 0))
+	if MessageClock(nil, manual) != Clock(manual) || MessageClock(manual, NewReal()) != Clock(manual) {
+		t.Error("a clock that was given is not used")
+	}
+	moved := NewReal()
+	moved.Advance(time.Hour)
+	if d := moved.Now().Sub(MessageClock(nil, moved).Now()); d < 59*time.Minute {
+		t.Errorf("messages moved with the demonstration: %v", d)
+	}
+}
