@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +33,8 @@ type Problem struct {
 	Detail   string            `json:"detail"`
 	Args     map[string]string `json:"args"`
 	Problems []FieldProblem    `json:"problems"`
+	// RetryAfter is the header's seconds, 0 without one.
+	RetryAfter int `json:"-"`
 }
 
 // FieldProblem is what is wrong with one field.
@@ -178,6 +181,7 @@ func (s *Session) call(ctx context.Context, method, path string, body []byte, ou
 			p = &Problem{Code: "unexpected_answer", Detail: fmt.Sprintf("%.200s", raw)}
 		}
 		p.Status = resp.StatusCode
+		p.RetryAfter, _ = strconv.Atoi(resp.Header.Get("Retry-After")) // 0 when it is none
 		return resp.StatusCode, p
 	}
 	if out == nil {

@@ -53,6 +53,9 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A file that may not grow (ulimit -f, a quota) is an error of the write that
+	// meets it, not the end of the process.
+	signal.Ignore(syscall.SIGXFSZ)
 	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 

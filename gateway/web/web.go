@@ -84,6 +84,7 @@ type Limits struct {
 	LoginPerMinute  float64 // default 60
 	PersonPerMinute float64 // pages of one person; default 1,200
 	OfficePerSecond float64 // all calls for one office, by whomever; default 30,000
+	InFlight        int     // calls answered at once; default 512
 }
 
 // Options are what a Server is made of. Gateway, Sessions, Book, Clients, Clock,
@@ -179,6 +180,7 @@ func New(opt Options) (*Server, error) {
 	if broken.Mutant("web.cross-site") {
 		s.public = public
 	}
+	s.public = s.bounded(opt.Limits.InFlight, s.public)
 	s.core = core
 	return s, nil
 }
