@@ -10,15 +10,17 @@ import (
 // waits is still there when the answer comes.
 const inFlight = 512
 
-// bounded answers 503 with Retry-After, at once and without a look at the call,
+// tooBusy asks a caller to come back: 503 with Retry-After.
+var tooBusy = fault{status: http.StatusServiceUnavailable, code: "too_busy", retry: time.Second}
+
+// bounded lets refuse answer, at once and without a look at the call,
 // when as many calls are under way as may be: whoever is let in is served in time,
 // and memory has a bound. Health is always answered.
-func (s *Server) bounded(most int, next http.Handler) http.Handler {
+func bounded(most int, refuse, next http.Handler) http.Handler {
 	if most <= 0 {
 		most = inFlight
 	}
 	slots := make(chan struct{}, most)
-	refuse := s.refuser(fault{status: http.StatusServiceUnavailable, code: "too_busy", retry: time.Second})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/status" || r.URL.Path == "/api/v1/status" {
 			next.ServeHTTP(w, r)

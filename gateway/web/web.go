@@ -180,7 +180,7 @@ func New(opt Options) (*Server, error) {
 	if broken.Mutant("web.cross-site") {
 		s.public = public
 	}
-	s.public = s.bounded(opt.Limits.InFlight, s.public)
+	s.public = bounded(opt.Limits.InFlight, s.refuser(tooBusy), s.public)
 	s.core = core
 	return s, nil
 }
