@@ -14,6 +14,7 @@ import (
 type benchCmd struct {
 	Submit benchSubmitCmd `cmd:"" help:"Acknowledged durable submissions per second over HTTP, beside the machine's own limit in the same run."`
 	Login  benchLoginCmd  `cmd:"" help:"Complete CIE logins per second through the simulated provider, beside RSA-2048 signatures per second in the same run."`
+	ANPR   benchANPRCmd   `cmd:"" name:"anpr" help:"Checks of the register per second and what our side adds to a call, with a cached voucher and with a new one."`
 	Policy benchPolicyCmd `cmd:"" help:"Nanoseconds and allocations of a full decision by the rules, beside one SHA-256 of its facts in the same run."`
 }
 

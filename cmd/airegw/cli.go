@@ -19,6 +19,7 @@ type cli struct {
 	Explain    explainCmd       `cmd:"" help:"What the rules answer and why: for a country, a request, or situations line by line."`
 	Policies   policiesCmd      `cmd:"" help:"The country rules: check, test, compare, show."`
 	Registry   registryCmd      `cmd:"" help:"Comuni, foreign states, fiscal codes and the consular network."`
+	Register   registerCmd      `cmd:"" help:"The link to ANPR and PDND: daily tracing, public keys, quota."`
 	Federation federationCmd    `cmd:"" help:"The CIE OpenID Connect Federation: keys, our Entity Configuration, trust chains, metadata policy."`
 	Contract   contractCmd      `cmd:"" help:"Contract kits: does an endpoint keep what its specification says?"`
 	Audit      auditCmd         `cmd:"" help:"The audit trail."`
