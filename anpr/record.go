@@ -27,7 +27,9 @@ const (
 
 // Historical says that whoever answered is no more than a fallback of the time
 // before all comuni had migrated (spec §4.2): nothing rests on it alone.
-func (p Provenance) Historical() bool { return p != FromANPR }
+func (p Provenance) Historical() bool {
+	return p == FromINA || p == FromRevenue || p == FromCentralAIRE
+}
 
 // Answer is yes, no, or not known: the register's S, N, A, or nobody granted us
 // the service that would say.

@@ -101,6 +101,11 @@ func matrix() map[string]row {
 		"POST /rules/:hash/approve":          {own: forbid, other: forbid, none: no, cut: no},
 		"POST " + mine + "/cancellation":     {form: url.Values{"code": {"withdrawn"}}, own: see, other: hidden, none: no, cut: no},
 	}
+	// What an office has to mend in the register is a task of that office alone.
+	m["GET /operator/corrections"] = row{own: ok, other: ok, none: no, cut: no}
+	m["GET /operator/corrections/:id"] = row{own: hidden, other: hidden, none: no, cut: no}
+	m["POST /operator/corrections/:id/answer"] = row{form: url.Values{"answer": {"corrected"}}, own: hidden, other: hidden, none: no, cut: no}
+	m["POST /operator/corrections/:id/alignment"] = row{own: hidden, other: hidden, none: no, cut: no}
 	// Acts: what the own office gets depends on the request's state, here
 	// prechecked; what matters is that nobody else gets anything but "not found".
 	for act, a := range map[string]struct {

@@ -271,6 +271,7 @@ type listPage struct {
 	Next  string
 	Found string // what was searched for: number, fiscal_code, surname
 	Query string
+	Stops []anpr.Stop // services of the register that are not asked for now
 }
 
 // pageDashboard is the operator's start page and search. One field takes a
@@ -313,6 +314,11 @@ func (s *Server) pageDashboard(c *gin.Context, ev *event) error {
 	if len(rows) == q.Limit && page.Query == "" {
 		page.Next = rows[len(rows)-1].ID
 	}
+	register, err := s.opt.Gateway.RegisterState(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	page.Stops = register.Stops
 	v.Data = page
 	return s.show(c, http.StatusOK, "dashboard", v)
 }

@@ -31,6 +31,8 @@ type requestPage struct {
 	Tracking                                          trackingAnswer
 	Reports                                           []gateway.CardReport // of the applicant's card, at a desk
 
+	Corrections []gateway.Correction // what is to be mended in the register for it, not closed
+
 	CanAssent bool      // a parent's word may still be given or taken back
 	Step      *stepPage // the login it needs first, when this one is too low
 
@@ -77,6 +79,11 @@ func (s *Server) showRequest(c *gin.Context, ev *event, status int, n string, se
 	}
 	page := requestPage{R: answer, Raw: r, Path: requestPath(ev, r.ID), Order: r.Order(), Tracking: trackingOf(track, ev.lang)}
 	page.Acts = checklistOf(r, d.Checklist(r), ev.lang).Acts
+	page.Corrections, err = d.Corrections(c.Request.Context(), r.ID)
+	if err != nil {
+		return err
+	}
+	page.Corrections = slices.DeleteFunc(page.Corrections, func(k gateway.Correction) bool { return k.Status == gateway.CorrectionClosed })
 	for _, a := range page.Acts {
 		if a.Possible && !a.Done && a.Act != "recheck" && a.Act != "void" {
 			page.Current = a.Act

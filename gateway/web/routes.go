@@ -211,6 +211,7 @@ func (s *Server) routes() []served {
 	}
 	all = append(all, s.loginRoutes()...)
 	all = append(all, s.citizenRoutes()...)
+	all = append(all, s.correctionRoutes()...)
 	if m := s.opt.Federation; m != nil {
 		all = append(all, s.federationRoutes(entityPath(m.Entity.ID()), s.opt.Directory != nil)...)
 	}
