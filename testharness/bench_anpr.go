@@ -18,7 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	gojose "github.com/go-jose/go-jose/v4"
 	"github.com/google/uuid"
 
 	"airegw/anpr"
@@ -132,9 +131,16 @@ func newANPRBenchWorld(db *store.Store, key jose.Key) (_ *anprBench, err error) 
 	for _, code := range []string{"C030", "C015", "C020", "C019", "C018"} {
 		purposes[code] = uuid.NewSHA1(client, []byte(code)).String()
 	}
-	w.sim, err = anprsim.New(anprsim.Options{Clients: []anprsim.Client{{
-		ID: client.String(), Purposes: purposes, JWKS: gojose.JSONWebKeySet{Keys: []gojose.JSONWebKey{{Key: key.Public().Raw()}}},
-	}}})
+	published, err := jose.NewKeySet(key.Public()).MarshalJSON()
+	if err != nil {
+		return w, err
+	}
+	known := anprsim.Client{ID: client.String(), Purposes: purposes}
+	err = json.Unmarshal(published, &known.JWKS)
+	if err != nil {
+		return w, err
+	}
+	w.sim, err = anprsim.New(anprsim.Options{Clients: []anprsim.Client{known}})
 	if err != nil {
 		return w, err
 	}
