@@ -148,3 +148,28 @@ func TestEveryHistoryTheTableAllowsCanBeFollowed(t *testing.T) {
 		}
 	})
 }
+
+func TestASecondRoundMeansATryThatNobodyTold(t *testing.T) {
+	t.Parallel()
+	h := handling(t, policies.DeliveryITAddress, "AR")
+	s, err := Follow(history(
+		Step{Movement: MovementShipped}, Step{Movement: MovementOutForDelivery}, Step{Movement: MovementOutForDelivery}, Step{Movement: MovementHeldAtPost},
+	), h, day(t, "2026-11-05"))
+	if err != nil || s.Attempts != 2 || s.AttemptsLeft != 0 {
+		t.Errorf("%+v %v", s, err)
+	}
+}
+
+func TestADamagedCardMayBeDestroyedAtTheOfficeAndItsDuplicateStaysFree(t *testing.T) {
+	t.Parallel()
+	h := handling(t, policies.DeliveryForeignResidence, "AR")
+	s, err := Follow(history(
+		Step{Movement: MovementShipped}, Step{Movement: MovementReturned, Reason: ReturnDamaged}, Step{Movement: MovementAtOffice}, Step{Movement: MovementDestroyed},
+	), h, day(t, "2026-11-05"))
+	if err != nil || s.FreeDuplicate != policies.Yes || !s.Final {
+		t.Errorf("%+v %v", s, err)
+	}
+	if ReturnReason("a_dog").Known() || ReturnReason("").Known() || !ReturnDamaged.Known() {
+		t.Error("a reason nobody knows is known")
+	}
+}

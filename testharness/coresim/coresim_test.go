@@ -697,6 +697,19 @@ func TestPlansTellOtherStoriesInTheOrderEventsMayHave(t *testing.T) {
 	if events[4].Details.Until != "2026-12-21" || events[6].Details.Office == nil || events[6].Details.Office.Code != "2830100" {
 		t.Errorf("details: %+v %+v", events[4].Details, events[6].Details)
 	}
+	if err := plan(`{"order_key":"LOST.1","steps":["cnsd_certified","in_production","shipped","out_for_delivery","attempt_failed","out_for_delivery","lost"]}`); err != nil {
+		t.Fatal(err)
+	}
+	types, events = run("LOST.1")
+	if types != "cnsd_certified,in_production,shipped,out_for_delivery,attempt_failed,out_for_delivery,lost" || events[4].Details.Reason != "nobody_home" {
+		t.Fatalf("lost: %s", types)
+	}
+	if look := g.lookUp("LOST.1"); look.str("state") != "lost" {
+		t.Errorf("state %v", look.body)
+	}
+	if err := plan(`{"order_key":"X.1","steps":["cnsd_certified","in_production","shipped","lost","delivered"]}`); err == nil {
+		t.Error("a lost parcel is delivered")
+	}
 	if err := plan(`{"order_key":"DEF.1","steps":["cnsd_certified","in_production","production_defect","in_production","shipped","delivered"]}`); err != nil {
 		t.Fatal(err)
 	}
