@@ -313,3 +313,22 @@ func FuzzAddress(f *testing.F) {
 		}
 	})
 }
+
+func TestAMissingMemberLeavesNoGapInALine(t *testing.T) {
+	t.Parallel()
+	for iso, f := range formats() {
+		a := Address{ISO2: iso, Recipient: "Tara Greco", Street: "Main", HouseNumber: "1", Locality: "Somewhere", Postcode: f.example}
+		if f.needsRegion {
+			a.Region = "NY"
+		}
+		lines, err := Label(a)
+		if err != nil {
+			continue
+		}
+		for _, l := range lines {
+			if l != tidy(l) && iso != "CA" { // Canada Post wants two spaces before the postcode
+				t.Errorf("%s: %q", iso, l)
+			}
+		}
+	}
+}

@@ -23,15 +23,16 @@ func Label(a Address) ([]string, error) {
 	if !blank(a.CareOf) {
 		lines = append(lines, "c/o "+tidy(a.CareOf))
 	}
-	r := strings.NewReplacer(
+	members := []string{
 		"{A}", streetLine(&a, f),
 		"{D}", tidy(a.DependentLocality),
 		"{Z}", strings.ToUpper(tidy(a.Postcode)),
 		"{L}", strings.ToUpper(tidy(a.Locality)),
 		"{R}", strings.ToUpper(tidy(a.Region)),
-	)
+	}
+	r := strings.NewReplacer(members...)
 	for _, pattern := range f.lines {
-		if line := trimSeparators(r.Replace(pattern)); line != "" {
+		if line := trimSeparators(r.Replace(withoutEmpty(pattern, members))); line != "" {
 			lines = append(lines, line)
 		}
 	}
@@ -49,6 +50,18 @@ func Label(a Address) ([]string, error) {
 		lines = append(lines, countryLine(a.ISO2))
 	}
 	return lines, nil
+}
+
+// withoutEmpty takes the members that hold nothing out of a pattern, each with
+// the space before it, so that no gap is left. Two spaces that a format wants
+// (Canada's) stay.
+func withoutEmpty(pattern string, members []string) string {
+	for i := 0; i < len(members); i += 2 {
+		if members[i+1] == "" {
+			pattern = strings.ReplaceAll(strings.ReplaceAll(pattern, " "+members[i], ""), members[i], "")
+		}
+	}
+	return pattern
 }
 
 // withLatin puts a line in Latin letters under each line that is not: the
