@@ -10,7 +10,7 @@ TOOL := $(GO) tool -modfile=cmd/tools/go.mod
 ASSETS := gateway/web/assets/vendor/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build bench soak lint fmt vuln sbom assets registries clean chromium postgres
+.PHONY: help demo test build bench soak lint fmt vuln sbom assets registries clean chromium postgres provider
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,13 @@ assets: $(ASSETS) ## Fetch AgID's web kit and fonts (npm) into the folder that i
 $(ASSETS): gateway/web/assets/package-lock.json gateway/web/assets/copy.mjs
 	@command -v npm >/dev/null || { echo "airegw: npm is missing; install Node.js 20 or later (Debian: apt-get install nodejs npm)" >&2; exit 1; }
 	cd gateway/web/assets && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	@touch $@
+
+provider: testharness/oidcprovider/node_modules/.installed ## Fetch the independent OpenID Provider of the login tests (npm)
+
+testharness/oidcprovider/node_modules/.installed: testharness/oidcprovider/package-lock.json
+	@command -v npm >/dev/null || { echo "airegw: npm is missing; install Node.js 20 or later (Debian: apt-get install nodejs npm)" >&2; exit 1; }
+	cd testharness/oidcprovider && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 registries: ## Generate the tables of comuni and states again from their npm packages

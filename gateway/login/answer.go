@@ -23,7 +23,8 @@ import (
 
 // Finish judges the provider's answer: params are the query (or form) of our
 // redirect address, binding is the browser's cookie, "" when there is none. On
-// return the evidence is durable and the attempt is spent, whatever came of it.
+// return the evidence is durable and the attempt is spent, whatever came of it;
+// an answer that belongs to no open attempt is logged only.
 func (c *Citizens) Finish(ctx context.Context, params url.Values, binding string) (Identity, error) {
 	t := trail{now: c.cfg.Clock}
 	t.add(RecordAuthenticationResponse, sent{Form: hashed(params)})

@@ -106,7 +106,7 @@ func (f *flow) take(ctx context.Context, params url.Values, binding string) (Att
 	// began (login CSRF).
 	if subtle.ConstantTimeCompare([]byte(digestOf(binding)), []byte(a.Secrets.Binding)) != 1 && !fault.Mutant("login.binding") {
 		// Nothing of the attempt is for this browser's page.
-		return Attempt{Reference: a.Reference}, refuse(CodeBinding, "", nil)
+		return Attempt{Reference: a.Reference, Secrets: AttemptSecrets{Issuer: a.Secrets.Issuer}}, refuse(CodeBinding, "", nil)
 	}
 	if !now.Before(a.ExpiresAt) && !fault.Mutant("login.attempt-expiry") {
 		return a, refuse(CodeAttemptExpired, "", nil)
@@ -192,7 +192,9 @@ type outcome struct {
 }
 
 // failed completes an error with what the page needs, records and logs it. The
-// error of an evidence that could not be kept joins the cause.
+// error of an evidence that could not be kept joins the cause. What belongs to no
+// attempt, or to one that was over before, is logged only: strangers must not be
+// able to fill the register.
 func (f *flow) failed(ctx context.Context, a Attempt, t *trail, err error, actor gateway.Actor) error {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -204,8 +206,8 @@ func (f *flow) failed(ctx context.Context, a Attempt, t *trail, err error, actor
 		ref, drawn := reference(f.random)
 		told.Reference, told.Err = ref, join(told.Err, drawn)
 	}
-	t.add(RecordOutcome, outcome{Code: told.Code, Field: told.Field})
-	if told.Code != CodeStore {
+	if told.Code != CodeStore && a.Secrets.Issuer != "" {
+		t.add(RecordOutcome, outcome{Code: told.Code, Field: told.Field})
 		kept := f.store.RecordLogin(context.WithoutCancel(ctx), told.Reference, t.records, gateway.AuditEntry{
 			At: f.clock().UTC(), Actor: actor, Act: "login_failed", Subject: told.Reference,
 			Payload: map[string]string{"door": string(f.door), "code": string(told.Code), "class": string(told.Class)},

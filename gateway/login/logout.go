@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -92,6 +93,15 @@ func (c *Citizens) revoke(ctx context.Context, token HeldToken) error {
 		t.add(RecordRevocationResponse, answered{Status: response.Status, Type: mediaType(response.Header), Body: kept(response.Body)})
 		if response.Status == http.StatusOK {
 			c.flow.log(ctx, slog.LevelInfo, "access token revoked", "reference", token.Login)
+			return forget()
+		}
+		var told struct {
+			Error string `json:"error"`
+		}
+		if json.Unmarshal(response.Body, &told) == nil && told.Error == "unsupported_token_type" {
+			// It never revokes tokens of this kind (RFC 7009 §2.2.1): asking again is
+			// vain, the token ends by itself.
+			c.flow.log(ctx, slog.LevelWarn, "the provider does not revoke access tokens", "reference", token.Login)
 			return forget()
 		}
 		err = errors.New(http.StatusText(response.Status))

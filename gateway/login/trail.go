@@ -55,11 +55,11 @@ func digestOf(text string) string {
 func hashed(params url.Values) map[string][]string {
 	out := map[string][]string{}
 	for name, values := range params {
-		if len(out) == 32 {
+		if len(out) == 16 {
 			break
 		}
 		for i, v := range values {
-			if i == 4 {
+			if i == 2 {
 				break
 			}
 			if name == "code" || name == "token" {
