@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"policies"},
 	{"delivery"},
 	{"gateway"},
-	{"gateway/federation", "gateway/issuance", "gateway/agenda", "gateway/forms"},
+	{"gateway/federation", "gateway/issuance", "gateway/agenda", "gateway/forms", "gateway/sad"},
 	{"gateway/login"},
 	{"gateway/store"},
 	{"gateway/web"},
@@ -35,7 +35,7 @@ var layers = [][]string{
 
 // simulators may use testharness/sim and nothing else of ours: one that shared
 // code with the product would share its mistakes.
-var simulators = []string{"testharness/sim", "testharness/anprsim", "testharness/opsim", "testharness/coresim", "testharness/anprcontract"}
+var simulators = []string{"testharness/sim", "testharness/anprsim", "testharness/opsim", "testharness/coresim", "testharness/anprcontract", "testharness/sadsim"}
 
 // only says which of our packages may import a module, tests included.
 var only = map[string][]string{
