@@ -407,7 +407,7 @@ func (d Desk) OpenEnquiry(ctx context.Context, number string) error {
 		case r.Counter.PresentAt.IsZero():
 			return Change{}, nil, NewError(Conflict, "presence_missing")
 		}
-		return Change{}, []Event{{Type: EventEnquiryOpened, At: now, Actor: d.scope.actor}}, nil
+		return Change{Dialogue: d.g.opensDialogue(r)}, []Event{{Type: EventEnquiryOpened, At: now, Actor: d.scope.actor}}, nil
 	})
 }
 

@@ -169,28 +169,31 @@ type Parts struct {
 	Owners   *RuleOwners   // nil: rules cannot be changed
 	// Alignment is the consular door of the register; nil without it.
 	Alignment Alignment
-	Cards     CardEvents // nil: reports of theft and loss wait for somebody to be told
-	Clock     Clock
-	Random    io.Reader // for numbers and codes: crypto/rand in production
-	Log       *slog.Logger
-	Settings  Settings
-	Notices   Notices
+	// Registries are the comuni's own, where the dialogue is on; nil: nowhere.
+	Registries ComuneRegistries
+	Cards      CardEvents // nil: reports of theft and loss wait for somebody to be told
+	Clock      Clock
+	Random     io.Reader // for numbers and codes: crypto/rand in production
+	Log        *slog.Logger
+	Settings   Settings
+	Notices    Notices
 }
 
 // Gateway runs requests through their life. It is safe for concurrent use.
 type Gateway struct {
-	store     Store
-	register  Register
-	core      Core
-	rules     *rulebook
-	owners    *RuleOwners
-	alignment Alignment
-	cards     CardEvents
-	clock     Clock
-	random    io.Reader
-	log       *slog.Logger
-	set       Settings
-	notices   Notices
+	store      Store
+	register   Register
+	core       Core
+	rules      *rulebook
+	owners     *RuleOwners
+	alignment  Alignment
+	registries ComuneRegistries
+	cards      CardEvents
+	clock      Clock
+	random     io.Reader
+	log        *slog.Logger
+	set        Settings
+	notices    Notices
 
 	past pastRecord
 
@@ -215,7 +218,7 @@ func New(p Parts) (*Gateway, error) {
 		return nil, fmt.Errorf("gateway: random source: %w", err)
 	}
 	return &Gateway{
-		store: p.Store, register: p.Register, core: p.Core, rules: newRulebook(p.Rules), owners: p.Owners, alignment: p.Alignment, cards: p.Cards, notices: p.Notices,
+		store: p.Store, register: p.Register, core: p.Core, rules: newRulebook(p.Rules), owners: p.Owners, alignment: p.Alignment, registries: p.Registries, cards: p.Cards, notices: p.Notices,
 		clock: p.Clock, random: p.Random, log: p.Log, set: p.Settings.withDefaults(),
 		wakeWork: make(chan struct{}, 1), wakeRelay: make(chan struct{}, 1),
 		wakeStatus: make(chan struct{}, 1), wakeFeed: make(chan struct{}, 1), wakeRules: make(chan struct{}, 1), wakeAlign: make(chan struct{}, 1), wakeReports: make(chan struct{}, 1),
@@ -264,6 +267,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	loop("feed", g.wakeFeed, g.set.FeedEvery, g.FeedOnce)
 	if g.alignment != nil {
 		loop("alignment", g.wakeAlign, g.set.Poll, g.AlignOnce)
+	}
+	if g.registries != nil {
+		loop("registries", nil, g.set.Poll, g.DialogueOnce)
 	}
 	loop("rules", g.wakeRules, rulesEvery, g.RulesOnce)
 	loop("transit", nil, transitEvery, g.TransitOnce)

@@ -25,6 +25,7 @@ type Store interface {
 	CardNoticeStore
 	RetentionStore
 	ReconcileStore
+	DialogueStore
 
 	// Create stores a new request with its first event. If the idempotency key
 	// is known in its namespace with the same body digest, it answers the
@@ -176,6 +177,8 @@ type Change struct {
 	Audit   []AuditEntry
 	// Corrections, when not nil, is what is to be mended in the register by now.
 	Corrections *CorrectionSync
+	// Dialogue opens the question to the registry of Office, once per request.
+	Dialogue bool
 }
 
 // CoreRef names a core event.

@@ -148,6 +148,10 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if consular != nil && o.Alignment == nil {
 		o.Alignment = alignment{consular, consularIDs{a.Store, o.Clock}}
 	}
+	comuni, err := a.newRegistries(c, o)
+	if err != nil {
+		return nil, err
+	}
 	core, err := newCore(c, o, a.log)
 	if err != nil {
 		return nil, err
@@ -161,7 +165,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		checks = twoDoors{register, consular}
 	}
 	a.Gateway, err = gateway.New(gateway.Parts{
-		Store: a.Store, Register: checks, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment, Notices: notices,
+		Store: a.Store, Register: checks, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment, Registries: comuni, Notices: notices,
 		Clock: o.Clock, Random: o.Random, Log: a.log, Settings: gateway.Settings{
 			Lease: c.Workers.Lease, Poll: c.Workers.Poll, Workers: c.Workers.Count, RecheckAfter: c.Workers.RecheckAfter,
 			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery, AbandonAfter: c.Workers.AbandonAfter,

@@ -16,6 +16,7 @@ import (
 	"airegw/gateway"
 	"airegw/gateway/federation"
 	"airegw/gateway/outbound"
+	"airegw/gateway/sad"
 	"airegw/gateway/store"
 )
 
@@ -48,6 +49,9 @@ type Config struct {
 	// Consular is the register's consular door; without it posts ask for
 	// corrections by other means.
 	Consular *ConsularConfig `yaml:"consular,omitempty"`
+	// SAD is the dialogue with comuni's own registries, by ISTAT code of those
+	// that have it on; nobody by default.
+	SAD map[string]sad.Settings `yaml:"sad,omitempty"`
 
 	Workers WorkerConfig `yaml:"workers"`
 	Log     LogConfig    `yaml:"log"`
@@ -223,6 +227,7 @@ func (c *Config) Check() error {
 	c.checkOperators(bad)
 	c.checkSecurity(bad)
 	c.checkConsular(needed, bad)
+	c.checkSAD(bad)
 	c.checkURL("base_url", c.BaseURL, bad)
 	c.checkURL("register.token_url", c.Register.TokenURL, bad)
 	c.checkURL("core.url", c.Core.URL, bad)

@@ -435,6 +435,10 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 		if err != nil {
 			return err
 		}
+		err = openDialogue(t, c, now)
+		if err != nil {
+			return err
+		}
 		err = corrections.apply(s, t, c.ID)
 		if err != nil {
 			return err

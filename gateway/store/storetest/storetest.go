@@ -93,6 +93,7 @@ func Run(t *testing.T, e Engine) {
 		{"a day is compared with the core by one replica, and its report kept", reconciliationsKept},
 		{"a report of a stolen or lost card is kept once", cardReports},
 		{"the number of a series stays with its key", keptOperations},
+		{"a dialogue with a comune's registry is opened once and ends", dialogues},
 		{"new rules send decided requests to be decided again, once", rulesDecideAgain},
 		{"corrections are opened, moved and closed with the change of their request", correctionsKept},
 		{"a step remembers who asked for it", workRemembersWhoAsked},
