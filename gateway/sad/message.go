@@ -46,8 +46,11 @@ func writeQuestion(q Question) ([]byte, error) {
 		name string
 		good bool
 	}{
-		{"id", idShape.MatchString(q.ID)}, {"comune", comuneShape.MatchString(q.Comune)}, {"fiscal_code", codeShape.MatchString(q.FiscalCode)},
-		{"surname", len(q.Surname) <= 320 && !strings.ContainsRune(q.Surname, 0)}, {"given_name", len(q.GivenName) <= 320 && !strings.ContainsRune(q.GivenName, 0)},
+		{"id", idShape.MatchString(q.ID)},
+		{"comune", comuneShape.MatchString(q.Comune)},
+		{"fiscal_code", codeShape.MatchString(q.FiscalCode)},
+		{"surname", len(q.Surname) <= 320 && !strings.ContainsRune(q.Surname, 0)},
+		{"given_name", len(q.GivenName) <= 320 && !strings.ContainsRune(q.GivenName, 0)},
 	} {
 		if !f.good {
 			return nil, &Error{Code: CodeQuestion, Field: f.name}
