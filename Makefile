@@ -69,8 +69,10 @@ fmt: ## Format the Go code
 bench: build ## Durable submissions per second over HTTP, beside the machine's own limit
 	bin/airegw bench submit --json
 
-soak: ## Kill the gateway under load for SOAK_MINUTES (default 40), judging each round
-	SOAK_MINUTES=$${SOAK_MINUTES:-40} $(GO) test -count=1 -timeout 0 -v -run TestAKilledLoad ./testharness/crash
+soak: ## Faults for SOAK_MINUTES (default 40): kills, bad lines, overload, hostile peers, replicas; report in build/soak.json
+	mkdir -p build
+	SOAK_MINUTES=$${SOAK_MINUTES:-40} SOAK_REPORT=$(CURDIR)/build/soak.json $(GO) test -count=1 -timeout 0 -v \
+	  -run 'TestAKilledLoad|TestABadLine|TestThreeTimes|TestAHostile|TestReplicas|TestADiskThatIsFull' ./testharness/crash
 
 vuln: ## Known vulnerabilities (needs the vulnerability database, which build machines may not reach)
 	$(TOOL) govulncheck ./...

@@ -2,7 +2,7 @@ package crash
 
 import (
 	"context"
-	"os"
+	"fmt"
 	"testing"
 	"time"
 
@@ -15,20 +15,12 @@ var badLine = testharness.FaultRates{Lost: 0.05, Unavailable: 0.05, Cut: 0.05}
 
 func TestABadLineLosesNothingAndDoublesNothingOnSQLite(t *testing.T) {
 	t.Parallel()
-	acrossABadLine(t, onSQLite, soak(10_000, 200_000))
+	acrossABadLine(t, onSQLite, soak(t, 10_000, 200_000))
 }
 
 func TestABadLineLosesNothingAndDoublesNothingOnPostgreSQL(t *testing.T) {
 	t.Parallel()
 	acrossABadLine(t, onPostgreSQL, 2_000)
-}
-
-// soak answers a number of CI, or of `make soak`.
-func soak(ci, long int) int {
-	if os.Getenv("SOAK_MINUTES") == "" {
-		return ci
-	}
-	return long
 }
 
 // farShare: the first of so many requests comes all the way, its person asked
@@ -54,7 +46,8 @@ func acrossABadLine(t *testing.T, e engine, n int) {
 	if core.Lost < int64(n)/20 || core.Unavailable == 0 || core.Cut == 0 || register.Calls == 0 {
 		t.Errorf("the line was good: %+v %+v", core, register)
 	}
-	w.judge(n)
+	lost := w.judge(n)
+	measured(t, fmt.Sprintf("bad line on %s: lost or doubled of %d", e, n), float64(lost), "requests", "0", lost == 0)
 	t.Logf("%d requests on %s in %.1f s, acts repeated %d times; line to the core %+v, to the register %+v",
 		n, e, took.Seconds(), w.retries.Load(), core, register)
 }

@@ -86,19 +86,24 @@ func TestThreeTimesTheLoadIsRefusedInTimeAndForgotten(t *testing.T) {
 	s.start()
 	defer s.stop()
 	desk := s.session(comune)
-	f := &flood{}
-	for n := range 20 {
-		f.submitOne(t.Context(), desk, n)
-	}
-	calm, before := f.p99(), s.memory("VmRSS")
+	before := s.memory("VmRSS")
 	s.arm("store.commit=stall:700ms")
+	calmly := &flood{}
+	for n := range 4 {
+		var few sync.WaitGroup
+		for k := range 4 {
+			few.Go(func() { calmly.submitOne(t.Context(), desk, 2_000_000+4*n+k) })
+		}
+		few.Wait()
+	}
+	f := &flood{}
 	const perSecond, seconds = 1500, 3
 	var callers sync.WaitGroup
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	from := time.Now()
 	offered := 0
-	for n := 20; time.Since(from) < seconds*time.Second; {
+	for n := 0; time.Since(from) < seconds*time.Second; {
 		<-tick.C
 		for due := int(time.Since(from).Seconds() * perSecond); offered < due && offered < perSecond*seconds; offered++ {
 			callers.Go(func() { f.submitOne(t.Context(), desk, n) })
@@ -126,10 +131,13 @@ func TestThreeTimesTheLoadIsRefusedInTimeAndForgotten(t *testing.T) {
 	if peak > before+256 {
 		t.Errorf("memory grew from %.0f MiB to %.0f MiB", before, peak)
 	}
-	s.numbers = append(f.numbers, after.numbers...)
+	s.numbers = slices.Concat(calmly.numbers, f.numbers, after.numbers)
 	s.judge(0)
+	ratio := f.p99().Seconds() / calmly.p99().Seconds()
+	measured(t, "3x overload: p99 of the accepted against calm", ratio, "times", "<= 4", ratio <= 4)
+	measured(t, "3x overload: served again after", recovered.Seconds(), "s", "< 5", recovered < 5*time.Second)
 	t.Logf("%d offered in %d s: %d accepted (p99 %s; %s when calm), %d refused; memory %.0f MiB, at most %.0f; served again after %s",
-		offered, seconds, len(f.numbers), f.p99().Round(time.Millisecond), calm.Round(time.Millisecond), f.refused, before, peak, recovered.Round(time.Millisecond))
+		offered, seconds, len(f.numbers), f.p99().Round(time.Millisecond), calmly.p99().Round(time.Millisecond), f.refused, before, peak, recovered.Round(time.Millisecond))
 }
 
 // memory answers a line of /proc/PID/status in MiB.

@@ -50,6 +50,8 @@ type worldOptions struct {
 	people int
 	rates  testharness.FaultRates
 	seed   uint64
+	// profile of the simulators; zero: polite
+	profile sim.Profile
 }
 
 func newWorld(t *testing.T, o worldOptions) *world {
@@ -64,7 +66,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		people = append(people, testharness.SyntheticPerson(n))
 	}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	w.sims, err = testharness.StartSims(testharness.SimOptions{Seed: 11, VoucherKey: keys.voucher, People: people, Log: quiet})
+	w.sims, err = testharness.StartSims(testharness.SimOptions{Profile: o.profile, Seed: 11, VoucherKey: keys.voucher, People: people, Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +389,7 @@ func (w *world) settle(ctx context.Context, n int) {
 
 // judge holds the invariants, quietly: every order on record has its one
 // acceptance in the core's ledger, and the ledger holds no other.
-func (w *world) judge(n int) {
+func (w *world) judge(n int) (breaches int) {
 	w.t.Helper()
 	broken, err := testharness.CheckInvariants(w.t.Context(), testharness.Judged{
 		Dir: w.dir, URL: w.dbURL, Conn: w.sims.Connection, Acknowledged: w.numbers, Now: time.Now().UTC(), Quiet: true, Requests: n,
@@ -401,4 +403,5 @@ func (w *world) judge(n int) {
 	if len(w.numbers) != n {
 		w.t.Errorf("%d acknowledged, not %d", len(w.numbers), n)
 	}
+	return len(broken)
 }

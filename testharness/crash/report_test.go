@@ -1,0 +1,90 @@
+package crash
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// figure is one promised number of a soak.
+type figure struct {
+	What  string  `json:"what"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+	Bound string  `json:"bound"` // what was promised
+	Kept  bool    `json:"kept"`
+}
+
+var (
+	figuresMu sync.Mutex
+	figures   []figure
+)
+
+// soakMinutes answers SOAK_MINUTES, 0 in CI.
+func soakMinutes(t *testing.T) int {
+	t.Helper()
+	v := os.Getenv("SOAK_MINUTES")
+	if v == "" {
+		return 0
+	}
+	minutes, err := strconv.Atoi(v)
+	if err != nil || minutes < 1 || minutes > 24*60 {
+		t.Fatalf("SOAK_MINUTES is %q, not a number of minutes", v)
+	}
+	return minutes
+}
+
+// share answers a share, of 40, of the soak's minutes.
+func share(t *testing.T, of40 int) time.Duration {
+	t.Helper()
+	return time.Duration(soakMinutes(t)) * time.Minute * time.Duration(of40) / 40
+}
+
+// soak answers a number of CI, or of `make soak`: the long one belongs to 40
+// minutes, a shorter soak takes its share.
+func soak(t *testing.T, ci, long int) int {
+	t.Helper()
+	minutes := soakMinutes(t)
+	if minutes == 0 {
+		return ci
+	}
+	return max(ci, long*min(minutes, 40)/40)
+}
+
+// measured notes a figure for the soak's report, and fails when the promise is
+// broken in a soak; CI asserts effects, not seconds.
+func measured(t *testing.T, what string, value float64, unit, bound string, kept bool) {
+	t.Helper()
+	if soakMinutes(t) > 0 && !kept {
+		t.Errorf("%s: %.1f %s, promised %s", what, value, unit, bound)
+	}
+	figuresMu.Lock()
+	defer figuresMu.Unlock()
+	figures = append(figures, figure{what, value, unit, bound, kept})
+}
+
+// writeReport writes SOAK_REPORT (JSON) and prints the same as text.
+func writeReport() error {
+	path := os.Getenv("SOAK_REPORT")
+	if path == "" {
+		return nil
+	}
+	figuresMu.Lock()
+	defer figuresMu.Unlock()
+	raw, err := json.MarshalIndent(map[string]any{"minutes": os.Getenv("SOAK_MINUTES"), "at": time.Now().UTC(), "figures": figures}, "", "  ")
+	if err != nil {
+		return err
+	}
+	for _, f := range figures {
+		kept := "kept"
+		if !f.Kept {
+			kept = "BROKEN"
+		}
+		fmt.Printf("%-70s %12.1f %-10s promised %-20s %s\n", f.What, f.Value, f.Unit, f.Bound, kept)
+	}
+	return os.WriteFile(path, append(raw, '\n'), 0o600)
+}
