@@ -78,6 +78,7 @@ type App struct {
 	clock     gateway.Clock
 	public    net.Listener
 	events    net.Listener
+	cards     net.Listener // of operators' smart cards
 	closers   []func() error
 }
 
@@ -218,9 +219,13 @@ func (a *App) bind(ctx context.Context, c Config, o Options) error {
 	if err != nil {
 		return err
 	}
+	cards, err := a.listenForCards(ctx, c)
+	if err != nil {
+		return err
+	}
 	a.web, err = web.New(web.Options{
 		Gateway: a.Gateway, Sessions: a.Store.Sessions(), Book: a.Store, Clients: clients{a.Store}, Clock: o.Clock.Now, Log: a.log,
-		BaseURL: a.url, Environment: c.Environment, Demo: o.Demo, Version: o.Version, Limits: c.Limits.limits(o.Limits), Federation: a.member, Citizens: a.citizens, Operators: a.operators,
+		BaseURL: a.url, Environment: c.Environment, Demo: o.Demo, Version: o.Version, Limits: c.Limits.limits(o.Limits), Federation: a.member, Citizens: a.citizens, Operators: a.operators, Cards: cards,
 	})
 	if err != nil {
 		return fmt.Errorf("web: %w", err)
@@ -298,6 +303,10 @@ func (a *App) run(ctx context.Context, work func(context.Context) error) error {
 	if a.public != nil {
 		servers = append(servers, a.server(a.web.Handler()))
 		listeners = append(listeners, a.public)
+	}
+	if a.cards != nil {
+		servers = append(servers, a.server(a.web.CardHandler()))
+		listeners = append(listeners, a.cards)
 	}
 	if a.events != nil {
 		servers = append(servers, a.server(a.web.CoreHandler()))

@@ -52,6 +52,8 @@ type Config struct {
 	// SAD is the dialogue with comuni's own registries, by ISTAT code of those
 	// that have it on; nobody by default.
 	SAD map[string]sad.Settings `yaml:"sad,omitempty"`
+	// Cards is the listener at which operators show their smart cards (SCO).
+	Cards CardsConfig `yaml:"cards,omitempty"`
 
 	Workers WorkerConfig `yaml:"workers"`
 	Log     LogConfig    `yaml:"log"`
@@ -228,6 +230,7 @@ func (c *Config) Check() error {
 	c.checkSecurity(bad)
 	c.checkConsular(needed, bad)
 	c.checkSAD(bad)
+	c.checkCards(bad)
 	c.checkURL("base_url", c.BaseURL, bad)
 	c.checkURL("register.token_url", c.Register.TokenURL, bad)
 	c.checkURL("core.url", c.Core.URL, bad)

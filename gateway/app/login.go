@@ -2,7 +2,11 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +17,7 @@ import (
 	"airegw/gateway/federation"
 	"airegw/gateway/jose"
 	"airegw/gateway/login"
+	"airegw/gateway/outbound"
 	"airegw/gateway/web"
 )
 
@@ -45,6 +50,72 @@ type OperatorClaimsConfig struct {
 	Role    string `yaml:"role"`
 	Station string `yaml:"station"`
 	Name    string `yaml:"name"`
+}
+
+// CardsConfig is a listener of its own, at which the gateway itself ends TLS and
+// asks for client certificates: a proxy's word about a certificate is not
+// believed. It must be reached at the same host as the pages, since the session
+// is the host's. Without Listen there is none.
+type CardsConfig struct {
+	Listen       string `yaml:"listen"`         // host:port
+	BaseURL      string `yaml:"base_url"`       // how browsers reach it: https, same host as base_url
+	CertFile     string `yaml:"cert_file"`      // our certificate
+	KeyFile      string `yaml:"key_file"`       // and its key
+	ClientCAFile string `yaml:"client_ca_file"` // the authority of the operators' cards
+	Required     bool   `yaml:"required"`       // counter acts of people need a card
+}
+
+// checkCards answers what is wrong with the values of the section cards.
+func (c *Config) checkCards(bad func(path, text string)) {
+	if c.Cards.Listen == "" {
+		if c.Cards != (CardsConfig{}) {
+			bad("cards.listen", "is needed")
+		}
+		return
+	}
+	for _, m := range []struct{ path, value string }{
+		{"base_url", c.Cards.BaseURL}, {"cert_file", c.Cards.CertFile}, {"key_file", c.Cards.KeyFile}, {"client_ca_file", c.Cards.ClientCAFile},
+	} {
+		if m.value == "" {
+			bad("cards."+m.path, "is needed")
+		}
+	}
+	pages, err := url.Parse(c.BaseURL)
+	card, cardErr := url.Parse(c.Cards.BaseURL)
+	if err == nil && cardErr == nil && c.Cards.BaseURL != "" && (card.Scheme != "https" || pages.Scheme != "https" || card.Hostname() != pages.Hostname()) {
+		bad("cards.base_url", "is https at the host of base_url, which is https too: the session is the host's")
+	}
+	if len(c.Operators) == 0 {
+		bad("cards.listen", "operators log in first: the section operators is missing")
+	}
+}
+
+// listenForCards opens the card listener; nil without one.
+func (a *App) listenForCards(ctx context.Context, c Config) (*web.Cards, error) {
+	if c.Cards.Listen == "" {
+		return nil, nil //nolint:nilnil // no section, no cards
+	}
+	cfg, err := outbound.LoadTLS(outbound.TLSFiles{Cert: c.file(c.Cards.CertFile), Key: c.file(c.Cards.KeyFile)})
+	if err != nil {
+		return nil, &FieldError{"cards.cert_file", err.Error()}
+	}
+	authority, err := os.ReadFile(c.file(c.Cards.ClientCAFile))
+	if err != nil {
+		return nil, &FieldError{"cards.client_ca_file", err.Error()}
+	}
+	cfg.ClientCAs = x509.NewCertPool()
+	if !cfg.ClientCAs.AppendCertsFromPEM(authority) {
+		return nil, &FieldError{"cards.client_ca_file", "no certificate in it"}
+	}
+	// Without a card the handshake goes on, and a page says what is missing.
+	cfg.ClientAuth = tls.VerifyClientCertIfGiven
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Cards.Listen)
+	if err != nil {
+		return nil, &FieldError{"cards.listen", err.Error()}
+	}
+	a.cards = tls.NewListener(l, cfg)
+	a.closers = append(a.closers, closeListener(a.cards))
+	return &web.Cards{BaseURL: c.Cards.BaseURL, Needed: c.Cards.Required}, nil
 }
 
 // operatorRoles are the roles a provider may give.

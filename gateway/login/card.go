@@ -160,3 +160,15 @@ func cardError(err error) error {
 	}
 	return refuse(CodeStore, "", err)
 }
+
+// CardsOf lists the cards of somebody's own office, newest first.
+func (o *Operators) CardsOf(ctx context.Context, by gateway.Actor) ([]Card, error) {
+	if o.cfg.Cards == nil || by.Office.IsZero() {
+		return nil, nil
+	}
+	list, err := o.cfg.Cards.CardsOf(ctx, by.Office)
+	if err != nil {
+		return nil, cardError(err)
+	}
+	return list, nil
+}

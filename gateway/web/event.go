@@ -42,6 +42,7 @@ type caller struct {
 
 	session string // id of the session in the book
 	login   string // reference of the login; empty behind the demo's door
+	card    string // the operator's card that this session has shown
 }
 
 // signedIn says that the caller is somebody.

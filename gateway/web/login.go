@@ -307,6 +307,7 @@ type failedPage struct {
 	Reference string
 	RetryAt   time.Time
 	Again     string // where to start again
+	Detail    string // code of what more there is to say, to operators
 }
 
 // failLogin shows why a login failed. Somebody who is logged in already and

@@ -69,6 +69,10 @@ func matrix() map[string]row {
 		"POST /citizen/data":                 {form: url.Values{"part": {"address"}, "said": {"Calle Sin Nombre 1"}}, own: see, other: hidden, none: no, cut: no},
 		"GET /citizen/report":                {own: ok, other: ok, none: no, cut: no},
 		"POST /citizen/report":               {form: url.Values{"/kind": {"theft"}}, own: bad, other: bad, none: no, cut: no},
+		"GET /operator/card":                 {own: hidden, other: hidden, none: hidden, cut: hidden}, // not on this listener
+		"GET /operator/cards":                {own: forbid, other: forbid, none: no, cut: no},         // a referent's
+		"GET /operator/card-failed":          {own: hidden, other: hidden, none: no, cut: no},         // without a known reason
+		"POST /operator/cards":               {own: forbid, other: forbid, none: no, cut: no},
 		"GET /operator":                      {own: ok, other: ok, none: no, cut: no},
 		"POST /operator":                     {own: ok, other: ok, none: no, cut: no},
 		"GET /operator/requests/new":         {own: ok, other: ok, none: no, cut: no},

@@ -41,7 +41,10 @@ func (s *Server) failPage(c *gin.Context, ev *event, f failure) {
 		page := stepPage{Level: f.args["level"], Back: returnPath(c)}
 		page.CIE, page.RetryAt = s.entry(page.Back, level)
 		name, v.Title, v.Data = "stepup", "page.stepup", page
+	case "card_needed":
+		v.SignIn, v.SignInText = s.cardAddress("/operator"), "card_show"
 	case "sign_in_first":
+		v.SignInText = "site.login"
 		v.SignIn = pathLogin + "?" + url.Values{"next": {returnPath(c)}}.Encode()
 	}
 	err := s.show(c, f.status, name, v)

@@ -15,6 +15,7 @@ const (
 	SurfaceCore   Surface = "core" // its own listener, mutual TLS
 	SurfaceStatic Surface = "static"
 	SurfaceHealth Surface = "health"
+	SurfaceCard   Surface = "card" // its own listener, asks for operators' cards
 	// SurfaceFederation is for machines of the CIE federation: public, signed.
 	SurfaceFederation Surface = "federation"
 	SurfaceAny        Surface = "any"
@@ -212,6 +213,8 @@ func (s *Server) routes() []served {
 	all = append(all, s.loginRoutes()...)
 	all = append(all, s.citizenRoutes()...)
 	all = append(all, s.correctionRoutes()...)
+	all = append(all, s.officeCardRoutes()...)
+	all = append(all, s.cardRoutes()...)
 	if m := s.opt.Federation; m != nil {
 		all = append(all, s.federationRoutes(entityPath(m.Entity.ID()), s.opt.Directory != nil)...)
 	}

@@ -231,7 +231,7 @@ func (s *Server) identify(c *gin.Context, ev *event) error {
 		}
 		ev.who = caller{
 			kind: kind, scope: gateway.OperatorScope(actor), name: sm.GetString(ctx, "name"),
-			office: actor.Office, id: actor.ID, door: s.operators, session: sm.GetString(ctx, "session"),
+			office: actor.Office, id: actor.ID, door: s.operators, session: sm.GetString(ctx, "session"), card: sm.GetString(ctx, "card"),
 		}
 		return nil
 	}

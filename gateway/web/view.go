@@ -153,7 +153,8 @@ type view struct {
 	Version       string
 	Who           person
 	Home          string            // the caller's own start page
-	SignIn        string            // where to log in, on the page that asks for it
+	SignIn        string            // where to log in (or show the card), on the page that asks for it
+	SignInText    string            // code of what the link says
 	Repost        map[string]string // what the language switch must send again, for an answer to a form
 	Alert         string            // an error above the page's forms, already worded
 	Done          string            // code of what was just done

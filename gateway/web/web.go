@@ -108,6 +108,8 @@ type Options struct {
 	// own administration's provider; nil: not here.
 	Citizens  *login.Citizens
 	Operators *login.Operators
+	// Cards says where operators show their smart cards; nil: nowhere.
+	Cards *Cards
 	// Directory makes us an aggregator: our configuration becomes its, and fetch
 	// and list exist. Nil in a gateway that is the relying party of one body.
 	Directory *federation.Directory
@@ -126,6 +128,7 @@ type Server struct {
 	pages     *pageSet
 	public    http.Handler
 	core      http.Handler
+	card      http.Handler
 }
 
 // New builds a Server. It fails when a part is missing or BaseURL is not an
@@ -147,6 +150,9 @@ func New(opt Options) (*Server, error) {
 	}
 	if m := opt.Federation; m != nil && m.Entity.ID() != opt.BaseURL && !strings.HasPrefix(m.Entity.ID(), strings.TrimSuffix(opt.BaseURL, "/")+"/") {
 		return nil, errors.New("web: our entity identifier does not lie at BaseURL")
+	}
+	if opt.Cards != nil && (u.Scheme != "https" || opt.Operators == nil) {
+		return nil, errors.New("web: operators show cards over https, and log in first")
 	}
 	if opt.Directory != nil && opt.Federation == nil {
 		return nil, errors.New("web: an aggregator is a member itself")
@@ -170,7 +176,7 @@ func New(opt Options) (*Server, error) {
 	s.limits = newLimiters(opt.Limits)
 
 	gin.SetMode(gin.ReleaseMode)
-	public, core, err := s.engines()
+	public, core, card, err := s.engines()
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +187,7 @@ func New(opt Options) (*Server, error) {
 		s.public = public
 	}
 	s.public = bounded(opt.Limits.InFlight, s.refuser(tooBusy), s.public)
-	s.core = core
+	s.core, s.card = core, card
 	return s, nil
 }
 
@@ -212,8 +218,8 @@ func HTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 // returns an error for the one mapper.
 type handler func(*gin.Context, *event) error
 
-// engines builds the two gin engines from the table of routes.
-func (s *Server) engines() (public, core *gin.Engine, err error) {
+// engines builds the gin engines from the table of routes, one a listener.
+func (s *Server) engines() (public, core, card *gin.Engine, err error) {
 	build := func() *gin.Engine {
 		e := gin.New()
 		e.HandleMethodNotAllowed = true
@@ -222,23 +228,26 @@ func (s *Server) engines() (public, core *gin.Engine, err error) {
 		e.UseRawPath = false
 		return e
 	}
-	public, core = build(), build()
-	for _, e := range []*gin.Engine{public, core} {
+	public, core, card = build(), build(), build()
+	for _, e := range []*gin.Engine{public, core, card} {
 		err = e.SetTrustedProxies(nil)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		e.NoRoute(s.serve(Route{Surface: SurfaceAny, Callers: Everybody}, s.noRoute))
 		e.NoMethod(s.serve(Route{Surface: SurfaceAny, Callers: Everybody}, s.noMethod))
 	}
 	for _, r := range s.routes() {
 		e := public
-		if r.Surface == SurfaceCore {
+		switch r.Surface {
+		case SurfaceCore:
 			e = core
+		case SurfaceCard:
+			e = card
 		}
 		e.Handle(r.Method, r.Path, s.serve(r.Route, r.handle))
 	}
-	return public, core, nil
+	return public, core, card, nil
 }
 
 func (s *Server) noRoute(*gin.Context, *event) error {
