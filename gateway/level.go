@@ -3,6 +3,7 @@ package gateway
 import (
 	"strconv"
 
+	"airegw/gateway/fault"
 	"airegw/policies"
 )
 
@@ -20,7 +21,7 @@ func (d Desk) levelled(act policies.Act) error {
 	if _, citizen := d.scope.Person(); !citizen {
 		return nil
 	}
-	if need := d.g.LevelFor(act); d.scope.actor.Level < need {
+	if need := d.g.LevelFor(act); d.scope.actor.Level < need && !fault.Mutant("gateway.level") {
 		return NewError(Forbidden, "level_too_low", "level", strconv.Itoa(need))
 	}
 	return nil
