@@ -177,7 +177,7 @@ func discover(issuer string) (*federation.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close() //nolint:errcheck // read-only
+	defer response.Body.Close()
 	var d struct {
 		Issuer        string `json:"issuer"`
 		Authorization string `json:"authorization_endpoint"`

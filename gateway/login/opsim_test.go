@@ -130,12 +130,12 @@ func (w *world) spoil(t *testing.T, f opsim.FaultCase) string {
 	}
 	defer faults.Reset()
 	var err error
-	switch {
-	case f.Needs == "a login of an operator":
+	switch f.Needs {
+	case "a login of an operator":
 		w.clock.Advance(16 * time.Minute) // discovery is asked again
 		id, office := w.operator(t, opsim.RealmInterno, "operator")
 		_, err = w.enterOperator(t, id, login.OperatorStart{Office: office})
-	case f.Needs == "a logout":
+	case "a logout":
 		var who login.Identity
 		live := w.State().LiveTokens
 		if who, err = w.enter(t, login.Start{}); err == nil {
