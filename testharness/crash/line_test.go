@@ -36,7 +36,7 @@ const farShare = 100
 func acrossABadLine(t *testing.T, e engine, n int) {
 	from := time.Now()
 	w := newWorld(t, worldOptions{engine: e, people: n, rates: badLine, seed: 40})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Duration(n)*20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+time.Duration(n)*50*time.Millisecond)
 	defer cancel()
 	w.run(ctx)
 	w.takeAll(ctx, n)

@@ -97,8 +97,7 @@ type station struct {
 	proc    *process
 	starts  int
 	log     lockedBuffer // stderr of all lives
-	stopped bool
-	numbers []string // acknowledged
+	numbers []string     // acknowledged
 }
 
 type stationOptions struct {
@@ -338,8 +337,7 @@ type ride struct {
 	person sim.Person
 	number string
 
-	moved     bool // the core was told to certify
-	cancelled bool // the cancellation was asked for
+	moved bool // the core was told to certify
 }
 
 // seen is what a ride reads of the gateway's answer.
