@@ -89,12 +89,11 @@ func (r *correctionRow) add(t *tx) (bool, error) {
 
 // correctionSync is a gateway.CorrectionSync made ready.
 type correctionSync struct {
-	open  []correctionRow
-	keep  map[string]bool
-	why   string
-	all   bool
-	at    time.Time
-	actor string
+	open []correctionRow
+	keep map[string]bool
+	why  string
+	all  bool
+	at   time.Time
 }
 
 func (s *Store) prepareSync(c *gateway.CorrectionSync) (*correctionSync, error) {
