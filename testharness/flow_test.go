@@ -51,6 +51,7 @@ type flow struct {
 	g      *gateway.Gateway
 
 	alignment gateway.Alignment // the register's consular door, of the next assemble
+	log       *slog.Logger      // of the next assemble; nil: nowhere
 }
 
 // clientKey is our key at PDND, made once: RSA keys are slow to make and say
@@ -146,8 +147,10 @@ func (w *flow) takePushes(url string) {
 // assemble starts the gateway on its folder, as after a restart.
 func (w *flow) assemble() {
 	w.t.Helper()
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	a, err := app.Assemble(w.ctx, w.config, app.Options{Log: quiet, Clock: w.clock, Random: rand.Reader, Version: "test", Alignment: w.alignment})
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	a, err := app.Assemble(w.ctx, w.config, app.Options{Log: w.log, Clock: w.clock, Random: rand.Reader, Version: "test", Alignment: w.alignment})
 	if err != nil {
 		w.t.Fatal(err)
 	}
