@@ -1,13 +1,11 @@
 package store
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -17,18 +15,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 
 	"airegw/gateway/fault"
+	"airegw/gateway/store/keyfile"
 )
-
-// keySize is the size of every key in the key file, in bytes (AES-256,
-// HMAC-SHA-256).
-const keySize = 32
 
 // purpose names what a keyed digest or a MAC is for. Each has a key of its own,
 // so that equal inputs under two purposes cannot be matched.
@@ -54,20 +48,6 @@ var purposes = []purpose{
 	forPerson, forSurname, forTracker, forNamespace, forKey, forSession, forJTI, forPrivate, forAudit, forCheck, forLogin, forCard,
 }
 
-// keyFile is the JSON of the key file. The digest key never changes (every
-// digest in the database hangs on it); column keys are added, the last one
-// encrypts and the others still decrypt.
-type keyFile struct {
-	Version    int         `json:"version"`
-	DigestKey  string      `json:"digest_key"`
-	ColumnKeys []columnKey `json:"column_keys"`
-}
-
-type columnKey struct {
-	ID  string `json:"id"`
-	Key string `json:"key"`
-}
-
 // keyring encrypts columns and computes keyed digests. It is safe for
 // concurrent use. A column key serves at most 2^32 columns (random nonces,
 // NIST SP 800-38D §8.3): rotate long before.
@@ -78,50 +58,15 @@ type keyring struct {
 	random  io.Reader
 }
 
-var keyID = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
-
-// parseKeys reads a key file strictly: unknown members, trailing data, a wrong
-// size, a repeated id and equal keys are refused.
+// parseKeys makes a keyring of a key file.
 func parseKeys(raw []byte, random io.Reader) (*keyring, error) {
-	var f keyFile
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	err := d.Decode(&f)
+	f, err := keyfile.Parse(raw)
 	if err != nil {
-		// The decoder's text could quote the file; it holds secrets.
-		return nil, errors.New("not the JSON of a key file")
-	}
-	if d.More() {
-		return nil, errors.New("more than one JSON value")
-	}
-	if f.Version != 1 {
-		return nil, fmt.Errorf("version %d, want 1", f.Version)
-	}
-	if len(f.ColumnKeys) == 0 {
-		return nil, errors.New("column_keys is empty")
-	}
-	master, err := decodeKey(f.DigestKey)
-	if err != nil {
-		return nil, fmt.Errorf("digest_key: %w", err)
+		return nil, err
 	}
 	k := &keyring{columns: map[string]cipher.AEAD{}, digests: map[purpose][]byte{}, random: random}
-	seen := map[string]bool{string(master): true}
 	for i, c := range f.ColumnKeys {
-		if !keyID.MatchString(c.ID) {
-			return nil, fmt.Errorf("column_keys[%d].id: lower-case letters, digits, - and _ only", i)
-		}
-		if k.columns[c.ID] != nil {
-			return nil, fmt.Errorf("column_keys[%d].id: %q twice", i, c.ID)
-		}
-		key, err := decodeKey(c.Key)
-		if err != nil {
-			return nil, fmt.Errorf("column_keys[%d].key: %w", i, err)
-		}
-		if seen[string(key)] {
-			return nil, fmt.Errorf("column_keys[%d].key: the same key twice", i)
-		}
-		seen[string(key)] = true
-		block, err := aes.NewCipher(key)
+		block, err := aes.NewCipher(c.Key)
 		if err != nil {
 			return nil, fmt.Errorf("column_keys[%d].key: %w", i, err)
 		}
@@ -132,23 +77,12 @@ func parseKeys(raw []byte, random io.Reader) (*keyring, error) {
 		k.newest = c.ID
 	}
 	for _, p := range purposes {
-		k.digests[p], err = hkdf.Key(sha256.New, master, nil, "airegw store v1 "+string(p), keySize)
+		k.digests[p], err = hkdf.Key(sha256.New, f.DigestKey, nil, "airegw store v1 "+string(p), keyfile.KeySize)
 		if err != nil {
 			return nil, fmt.Errorf("derive the key of %s: %w", p, err)
 		}
 	}
 	return k, nil
-}
-
-func decodeKey(s string) ([]byte, error) {
-	key, err := base64.StdEncoding.Strict().DecodeString(s)
-	if err != nil {
-		return nil, errors.New("not base64")
-	}
-	if len(key) != keySize {
-		return nil, fmt.Errorf("%d bytes, want %d", len(key), keySize)
-	}
-	return key, nil
 }
 
 // loadKeys reads the key file, which nobody but its owner may read. With
@@ -180,15 +114,15 @@ func loadKeys(path string, create bool, random io.Reader) (*keyring, error) {
 }
 
 func createKeys(path string, random io.Reader) error {
-	var secret [2 * keySize]byte
+	var secret [2 * keyfile.KeySize]byte
 	_, err := io.ReadFull(random, secret[:])
 	if err != nil {
 		return err
 	}
-	raw, err := json.MarshalIndent(keyFile{
+	raw, err := json.MarshalIndent(keyfile.File{
 		Version:    1,
-		DigestKey:  base64.StdEncoding.EncodeToString(secret[:keySize]),
-		ColumnKeys: []columnKey{{ID: "k1", Key: base64.StdEncoding.EncodeToString(secret[keySize:])}},
+		DigestKey:  secret[:keyfile.KeySize],
+		ColumnKeys: []keyfile.Column{{ID: "k1", Key: secret[keyfile.KeySize:]}},
 	}, "", "  ")
 	if err != nil {
 		return err

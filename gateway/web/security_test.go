@@ -3,6 +3,7 @@ package web_test
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -192,5 +193,23 @@ func TestTheHouseForgetsWhatIsOver(t *testing.T) {
 	r, err := w.store.Erasures(t.Context())
 	if err != nil || len(r.Erasures) != 2 || r.Erasures[0].Class != "sessions" || r.Erasures[0].Entries != 1 || r.Erasures[1].Class != "session_list" || len(r.Unproven) != 0 || len(r.Left) != 0 {
 		t.Fatalf("%+v %v", r, err)
+	}
+}
+
+func TestASessionEndedFromElsewhereIsWorthNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := "citizen-" + person("ok", 0).IDANPR
+	here := w.as("citizen", id)
+	w.pass(time.Second)
+	other := w.as("citizen", id)
+	if got := here.get("/citizen"); got.status != ok {
+		t.Fatalf("%d", got.status)
+	}
+	if got := other.post("/sessions", url.Values{"session": {"others"}}); got.status != see {
+		t.Fatalf("%d %.300s", got.status, got.body)
+	}
+	if got := here.get("/citizen"); got.status != no {
+		t.Errorf("an ended session still opens the pages: %d", got.status)
 	}
 }

@@ -35,6 +35,8 @@ type Mutant struct {
 var Table = []Mutant{
 	{"anpr.answer-errors", "anpr", "TestWhatTheRegisterSaysOfAPersonIsAFinding", "the register's own error codes are read before its answer is"},
 	{"anpr.answer-status", "anpr", "TestWhatIsNoAnswerAboutThePersonIsAnErrorThatWaits", "only status 200 is an answer"},
+	{"anpr.consular.answer_echo", "anpr", "TestAnAnswerToAnotherQuestionIsNoAnswer", "an answer of the consular door must be to our question"},
+	{"anpr.consular.answer_signature", "anpr", "TestWhatIsNoAnswerOfDoorCWaits", "an answer of the consular door must be signed by it"},
 	{"anpr.voucher-evidence", "anpr", "TestThePDNDEndpointsAnswersAreReadExactly", "a voucher must be for our tracking evidence"},
 	{"anpr.voucher-purpose", "anpr", "TestThePDNDEndpointsAnswersAreReadExactly", "a voucher must be for the purpose asked"},
 	{"federation.address", "gateway/federation", "TestAddressesThatAreNeverCalled", "no private address, nor this machine's, is called for others"},
@@ -152,5 +154,5 @@ var Table = []Mutant{
 	{"web.renew", "gateway/web", "TestALoginGetsANewTokenAndEndsTheOtherRole", "a login gets a new token"},
 	{"web.revoked", "gateway/web", "TestNobodySeesAnotherOfficesRequests", "a revoked client is nobody"},
 	{"web.session-door", "gateway/web", "TestALoginGetsANewTokenAndEndsTheOtherRole", "a citizen's token is no operator's"},
-	{"web.session-ended", "gateway/web", "TestACitizenLogsInLeavesATraceAndLogsOut", "a session ended from another browser is worth nothing"},
+	{"web.session-ended", "gateway/web", "TestASessionEndedFromElsewhereIsWorthNothing", "a session ended from another browser is worth nothing"},
 }
