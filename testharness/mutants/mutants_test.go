@@ -63,7 +63,6 @@ func TestEveryRemovedCheckIsNoticed(t *testing.T) {
 					tests = append(tests, m.Test)
 				}
 			}
-			from = time.Now()
 			for _, test := range tests {
 				wg.Go(func() {
 					defer take()()
