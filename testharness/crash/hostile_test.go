@@ -19,7 +19,8 @@ import (
 // of a soak's forty minutes): goroutines and descriptors stay flat, and in a soak
 // memory drifts by less than five in a hundred.
 func TestAHostileOutsideLeavesNothingBehind(t *testing.T) {
-	t.Parallel()
+	// Not beside other tests: it counts the whole process's goroutines, descriptors
+	// and memory.
 	long := max(6*time.Second, share(t, 15))
 	w := newWorld(t, worldOptions{engine: onSQLite, people: 1, rates: badLine, seed: 90, profile: sim.Hostile})
 	ctx, cancel := context.WithTimeout(t.Context(), long+5*time.Minute)
