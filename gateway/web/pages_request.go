@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"airegw/gateway"
 	"airegw/gateway/messages"
+	"airegw/gateway/sad"
 	"airegw/policies"
 )
 
@@ -32,6 +34,7 @@ type requestPage struct {
 	Reports                                           []gateway.CardReport // of the applicant's card, at a desk
 
 	Corrections []gateway.Correction // what is to be mended in the register for it, not closed
+	Dialogue    *dialogueView        // with the comune's own registry, at a desk; nil: there was none
 
 	CanAssent bool      // a parent's word may still be given or taken back
 	Step      *stepPage // the login it needs first, when this one is too low
@@ -56,6 +59,38 @@ func (s *Server) pageRequest(c *gin.Context, ev *event) error {
 		done = ""
 	}
 	return s.showRequest(c, ev, http.StatusOK, number(c, ev), func(v *view) { v.Done = done })
+}
+
+// dialogueView is what the comune's own registry said; Code why it has not yet.
+type dialogueView struct {
+	Code   string
+	Answer *gateway.DialogueAnswer
+	Travel string // "yes", "no", or nothing where it is not said
+}
+
+// dialogue answers what the comune's own registry said, for the comune's desk.
+func (s *Server) dialogue(ctx context.Context, ev *event, d gateway.Desk, r *gateway.Request) (*dialogueView, error) {
+	if ev.who.kind&Desk == 0 || r.Office.Kind != gateway.OfficeComune {
+		return nil, nil //nolint:nilnil // nobody else has one
+	}
+	found, err := d.Dialogue(ctx, r.ID)
+	if gateway.KindOf(err) == gateway.NotFound {
+		return nil, nil //nolint:nilnil // nor has every comune
+	}
+	if err != nil {
+		return nil, err
+	}
+	view := dialogueView{Code: found.Code, Answer: found.Answer}
+	if view.Code == "" {
+		view.Code = string(sad.CodePending)
+	}
+	if a := found.Answer; a != nil && a.Travel != nil {
+		view.Travel = "no"
+		if *a.Travel {
+			view.Travel = "yes"
+		}
+	}
+	return &view, nil
 }
 
 // showRequest opens a request and shows it; set changes the view before.
@@ -84,6 +119,10 @@ func (s *Server) showRequest(c *gin.Context, ev *event, status int, n string, se
 		return err
 	}
 	page.Corrections = slices.DeleteFunc(page.Corrections, func(k gateway.Correction) bool { return k.Status == gateway.CorrectionClosed })
+	page.Dialogue, err = s.dialogue(c.Request.Context(), ev, d, r)
+	if err != nil {
+		return err
+	}
 	for _, a := range page.Acts {
 		if a.Possible && !a.Done && a.Act != "recheck" && a.Act != "void" {
 			page.Current = a.Act

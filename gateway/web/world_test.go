@@ -45,6 +45,7 @@ type world struct {
 	other  jose.Key
 	police jose.Key // of the one who may report cards
 	owners *gateway.RuleOwners
+	own    *registry // of castello
 
 	mu  sync.Mutex
 	now time.Time
@@ -99,7 +100,7 @@ var worldStart = time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)
 func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{t: t, now: worldStart, core: &core{orders: map[string]*held{}}, reg: &register{}, log: &safeBuffer{}}
+	w := &world{t: t, now: worldStart, core: &core{orders: map[string]*held{}}, reg: &register{}, own: &registry{}, log: &safeBuffer{}}
 	w.core.now = w.Now
 	var err error
 	w.store, err = store.Open(context.Background(), store.Options{
@@ -123,7 +124,7 @@ func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 		Notices: gateway.Notices{
 			Reporters: []gateway.Reporter{{ID: "questura", Keys: jose.NewKeySet(w.police.Public())}}, Audience: reportAudience,
 		},
-		Store: w.store, Register: w.reg, Core: w.core, Rules: policies.Shipped(), Owners: w.owners, Clock: w, Random: rand.Reader, Log: log,
+		Store: w.store, Register: w.reg, Core: w.core, Rules: policies.Shipped(), Owners: w.owners, Registries: w.own, Clock: w, Random: rand.Reader, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
