@@ -2,7 +2,6 @@ package testharness
 
 import (
 	"context"
-	"runtime"
 	"testing"
 	"time"
 
@@ -287,6 +286,10 @@ func TestACancelledContextStopsAStepWithoutHarm(t *testing.T) {
 func TestASlowCheckHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	w := newFlow(t, dawn)
+	// The late answer is waited for as long as the test lasts, on any machine.
+	w.must("close", w.app.Close())
+	w.config.Register.Deadline = 10 * time.Minute
+	w.assemble()
 	d := w.desk("H501")
 	slow, quick := ordinary(t, 0), ordinary(t, 1)
 	w.registerFault(sim.Rule{Name: sim.FaultSlow, Op: "C030", Count: 1, Param: "10m"})
@@ -310,10 +313,12 @@ func TestASlowCheckHoldsUpNobodyElse(t *testing.T) {
 func (w *flow) eventually(what string, f func() bool) {
 	w.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond) // a busy loop would take the workers' core
+	defer tick.Stop()
 	for !f() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("never: %s", what)
 		}
-		runtime.Gosched()
+		<-tick.C
 	}
 }
