@@ -106,7 +106,23 @@ func (p *page) js(script string) string {
 	return v
 }
 
-func (p *page) open(path string) { p.t.Helper(); p.do(chromedp.Navigate(p.w.url + path)) }
+// open goes to a page of the gateway. A navigation that a script began just
+// before may abort ours, as a hasty person's click would: then once more.
+func (p *page) open(path string) {
+	p.t.Helper()
+	for range 3 {
+		ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
+		_, err := chromedp.Run(ctx, chromedp.Navigate(p.w.url+path))
+		cancel()
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "ERR_ABORTED") {
+			p.t.Fatal(err)
+		}
+	}
+	p.t.Fatalf("%s: aborted again and again", path)
+}
 
 // send submits a form and waits for the page that answers it.
 func (p *page) send(selector string) {

@@ -15,12 +15,12 @@ var badLine = testharness.FaultRates{Lost: 0.05, Unavailable: 0.05, Cut: 0.05}
 
 func TestABadLineLosesNothingAndDoublesNothingOnSQLite(t *testing.T) {
 	t.Parallel()
-	acrossABadLine(t, onSQLite, soak(t, 10_000, 200_000))
+	acrossABadLine(t, onSQLite, soak(t, 1_000, 200_000))
 }
 
 func TestABadLineLosesNothingAndDoublesNothingOnPostgreSQL(t *testing.T) {
 	t.Parallel()
-	acrossABadLine(t, onPostgreSQL, 2_000)
+	acrossABadLine(t, onPostgreSQL, soak(t, 200, 2_000))
 }
 
 // farShare: the first of so many requests comes all the way, its person asked
