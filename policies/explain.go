@@ -3,6 +3,7 @@ package policies
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -80,7 +81,10 @@ func (d *Decision) Explain() Explanation {
 	}
 	for i := range d.Findings {
 		fd := &d.Findings[i]
-		x.Reasons = append(x.Reasons, fd.Code)
+		// The request and the delivery asked for may fail for one and the same reason.
+		if !slices.Contains(x.Reasons, fd.Code) {
+			x.Reasons = append(x.Reasons, fd.Code)
+		}
 		x.Needs = append(x.Needs, fd.Needs...)
 		if fd.Verdict == VerdictNeeds && !fd.Open && x.Outcome == explainedAccepted {
 			x.Outcome = string(OutcomeRefused)

@@ -26,6 +26,7 @@ func TestASituationIsAcceptedRefusedOrAskedAgain(t *testing.T) {
 		"tax code not validated":      {`{` + strings.Replace(base, `"cf_validated":true`, `"cf_validated":false`, 1) + `,"reason":"first_issue","expatriation":"declared"}`, "refused", "person.cf_not_validated"},
 		"not in AIRE":                 {`{` + strings.Replace(base, `"aire":true`, `"aire":false`, 1) + `,"reason":"first_issue","expatriation":"declared"}`, "refused", "person.not_aire"},
 		"the post by a supposed rule": {`{` + base + `,"reason":"first_issue","expatriation":"declared","requested_delivery":"CONSULATE","given_policy":{"country":"AR","option":"CONSULATE","allowed":true}}`, "accepted", ""},
+		"not open yet, said once":     {`{` + strings.Replace(base, "2026-11-21T12:00:00+01:00", "2026-05-31T23:59:00+02:00", 1) + `,"reason":"first_issue","expatriation":"declared","requested_delivery":"FOREIGN_RESIDENCE"}`, "refused", "channel.comune_not_open_yet"},
 		"the post without it":         {`{` + base + `,"reason":"first_issue","expatriation":"declared","requested_delivery":"CONSULATE","given_policy":[]}`, "refused", "delivery.consulate_no_local_need"},
 		"asked again": {`{` + base + `,"reason":"first_issue","expatriation":"declared","requested_delivery":"FOREIGN_RESIDENCE","on_chosen":"2026-11-01T12:00:00Z",` +
 			`"given_policy":[{"country":"AR","option":"FOREIGN_RESIDENCE","allowed":false,"valid_from":"2026-11-15"},{"country":"AR","option":"FOREIGN_RESIDENCE","allowed":true,"valid_to":"2026-11-15"}]}`, "asked_again", "delivery.asked_again"},
