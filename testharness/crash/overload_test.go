@@ -198,8 +198,12 @@ func TestADiskThatIsFullRefusesAndGoesOnWhenThereIsRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.limitFiles(uint64(wal.Size()) + 64<<10)
-	next = 200
-	load(1200)
+	// A log that was checkpointed begins anew at its start: it may take a while until
+	// the log or the database itself wants to grow past the limit.
+	for most := 1200; f.refused == 0 && most <= 12_000; most += 1000 {
+		next = len(f.numbers)
+		load(most)
+	}
 	stored := len(f.numbers)
 	if f.refused == 0 || len(f.bad) > 0 || f.noAnswer > 0 {
 		t.Errorf("%d acknowledged, %d refused, %d without an answer, %v", stored, f.refused, f.noAnswer, f.bad[:min(3, len(f.bad))])
@@ -208,8 +212,8 @@ func TestADiskThatIsFullRefusesAndGoesOnWhenThereIsRoom(t *testing.T) {
 		t.Error("the gateway is gone")
 	}
 	s.limitFiles(^uint64(0))
-	next = 2000
-	load(2200)
+	next = 20_000
+	load(20_200)
 	if got := len(f.numbers) - stored; got < 190 {
 		t.Errorf("with room again %d of 200 were acknowledged (%d refused)", got, f.refused)
 	}
