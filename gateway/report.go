@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -63,10 +64,19 @@ type CardReportStore interface {
 
 // CardEvents is whoever has to know of stolen and lost cards (A12: the Public
 // Security department). Tell must be idempotent by the report's ID: a report is
-// told again after any failure, in order.
+// told again after any failure, the oldest first. *CardEventRefused when the
+// receiver is in order and takes this one not: the others do not wait for it.
 type CardEvents interface {
 	Tell(ctx context.Context, r CardReport) error
 }
+
+// CardEventRefused says that the receiver does not take this report as it is.
+type CardEventRefused struct{ Err error }
+
+func (e *CardEventRefused) Error() string { return "the receiver of card events refuses: " + e.Err.Error() }
+
+// Unwrap answers the client's own error.
+func (e *CardEventRefused) Unwrap() error { return e.Err }
 
 // ReportCard takes a report of theft or loss from the holder, at the login level
 // the rules ask for. When it returns nil the report is durable; it answers the
@@ -199,23 +209,30 @@ func (g *Gateway) TellOnce(ctx context.Context) (again bool, err error) {
 	if g.cards == nil {
 		return false, nil
 	}
-	const most = 20
+	const most = 100
 	list, err := g.store.UntoldCardReports(ctx, most)
 	if err != nil {
 		return false, wrap("read reports", err)
 	}
+	told := 0
 	for _, r := range list {
 		err = g.cards.Tell(ctx, r)
 		g.saw("card_events", err)
+		var refused *CardEventRefused
+		if errors.As(err, &refused) {
+			g.log.Warn("a report of a card is not taken by its receiver", "report", r.ID, "err", err)
+			continue
+		}
 		if err != nil {
-			return false, nil //nolint:nilerr // the peer's health tells; it is told again
+			break // logged as a peer out of order; it is told again
 		}
 		err = g.store.CardReportTold(ctx, r.ID, g.clock.Now())
 		if err != nil {
 			return false, wrap("note that a report was told", err)
 		}
+		told++
 	}
-	return len(list) == most, nil
+	return told > 0 && len(list) == most, nil
 }
 
 // OwnRecord is what the register last said of a person, and when.

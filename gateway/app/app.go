@@ -161,12 +161,16 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	events, err := newCardEvents(c, o, a)
+	if err != nil {
+		return nil, err
+	}
 	checks := gateway.Register(register)
 	if consular != nil && c.Consular.Checks {
 		checks = twoDoors{register, consular}
 	}
 	a.Gateway, err = gateway.New(gateway.Parts{
-		Store: a.Store, Register: checks, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment, Registries: comuni, Notices: notices,
+		Store: a.Store, Register: checks, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment, Registries: comuni, Cards: events, Notices: notices,
 		Clock: o.Clock, Random: o.Random, Log: a.log, Settings: gateway.Settings{
 			Lease: c.Workers.Lease, Poll: c.Workers.Poll, Workers: c.Workers.Count, RecheckAfter: c.Workers.RecheckAfter,
 			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery, AbandonAfter: c.Workers.AbandonAfter,

@@ -61,6 +61,8 @@ type Config struct {
 	Retention     RetentionConfig  `yaml:"retention"`
 	Limits        LimitsConfig     `yaml:"limits"`
 	CardReporters []ReporterConfig `yaml:"card_reporters"`
+	// CardEvents is who is told of the cards that citizens report stolen or lost.
+	CardEvents CardEventsConfig `yaml:"card_events,omitempty"`
 
 	dir string // of the file
 }
@@ -231,6 +233,7 @@ func (c *Config) Check() error {
 	c.checkConsular(needed, bad)
 	c.checkSAD(bad)
 	c.checkCards(bad)
+	c.checkCardEvents(bad)
 	c.checkURL("base_url", c.BaseURL, bad)
 	c.checkURL("register.token_url", c.Register.TokenURL, bad)
 	c.checkURL("core.url", c.Core.URL, bad)

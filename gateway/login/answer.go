@@ -24,7 +24,9 @@ import (
 // Finish judges the provider's answer: params are the query (or form) of our
 // redirect address, binding is the browser's cookie, "" when there is none. On
 // return the evidence is durable and the attempt is spent, whatever came of it;
-// an answer that belongs to no open attempt is logged only.
+// an answer that belongs to no open attempt is logged only. The access token of a
+// login that failed is revoked as one is at logout; whether that worked changes
+// nothing of the outcome.
 func (c *Citizens) Finish(ctx context.Context, params url.Values, binding string) (Identity, error) {
 	t := trail{now: c.cfg.Clock}
 	t.add(RecordAuthenticationResponse, sent{Form: hashed(params)})
@@ -32,9 +34,12 @@ func (c *Citizens) Finish(ctx context.Context, params url.Values, binding string
 	if err != nil {
 		return Identity{}, c.flow.failed(ctx, a, &t, err, citizenActor("", 0))
 	}
-	who, err := c.finish(ctx, a, params, &t)
+	var got tokens
+	who, err := c.finish(ctx, a, params, &t, &got)
 	if err != nil {
-		return Identity{}, c.flow.failed(ctx, a, &t, err, citizenActor("", 0))
+		told := c.flow.failed(ctx, a, &t, err, citizenActor("", 0))
+		c.abandon(ctx, a.Reference, got.Access)
+		return Identity{}, told
 	}
 	c.flow.log(ctx, slog.LevelInfo, "login", "door", string(DoorCitizen), "reference", a.Reference, "level", int(who.Level))
 	return who, nil
@@ -44,7 +49,9 @@ func citizenActor(id string, level Level) gateway.Actor {
 	return gateway.Actor{Kind: gateway.ActorCitizen, ID: id, Level: int(level)}
 }
 
-func (c *Citizens) finish(ctx context.Context, a Attempt, params url.Values, t *trail) (Identity, error) {
+// finish judges the answer of an attempt; got is what the token endpoint gave,
+// also when the login fails.
+func (c *Citizens) finish(ctx context.Context, a Attempt, params url.Values, t *trail, got *tokens) (Identity, error) {
 	code, err := c.flow.code(a, params, true)
 	if err != nil {
 		return Identity{}, err
@@ -58,6 +65,7 @@ func (c *Citizens) finish(ctx context.Context, a Attempt, params url.Values, t *
 		return Identity{}, refuse(CodeAttemptExpired, "provider", nil)
 	}
 	tokens, err := c.exchange(ctx, provider, code, a, t)
+	*got = tokens
 	if err != nil {
 		return Identity{}, err
 	}
@@ -165,6 +173,8 @@ type redemption struct {
 	authHidden                   bool       // it is a secret: not for the register
 }
 
+// redeem answers the tokens also beside an error, where an access token came that
+// can be sent back to be revoked.
 func redeem(ctx context.Context, r redemption, t *trail) (tokens, error) {
 	w := &wire{client: r.client, operation: "token", jsonOnly: true}
 	config := oauth2.Config{
@@ -198,14 +208,14 @@ func redeem(ctx context.Context, r redemption, t *trail) (tokens, error) {
 	out := tokens{Access: token.AccessToken}
 	out.ID, _ = token.Extra("id_token").(string)
 	switch {
-	case w.status != http.StatusOK:
-		return tokens{}, refuse(CodeTokenResponse, "status", nil)
-	case !strings.EqualFold(token.TokenType, "bearer"):
-		return tokens{}, refuse(CodeTokenResponse, "token_type", nil)
-	case out.ID == "":
-		return tokens{}, refuse(CodeTokenResponse, "id_token", nil)
 	case len(out.Access) > maxKept || strings.ContainsFunc(out.Access, func(r rune) bool { return r <= ' ' || r > '~' }):
 		return tokens{}, refuse(CodeTokenResponse, "access_token", nil)
+	case w.status != http.StatusOK:
+		return out, refuse(CodeTokenResponse, "status", nil)
+	case !strings.EqualFold(token.TokenType, "bearer"):
+		return out, refuse(CodeTokenResponse, "token_type", nil)
+	case out.ID == "":
+		return out, refuse(CodeTokenResponse, "id_token", nil)
 	}
 	return out, nil
 }

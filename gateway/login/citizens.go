@@ -121,8 +121,8 @@ type Identity struct {
 	Issuer     string
 	Subject    string // pairwise
 	FiscalCode string // 16 characters, upper case
-	GivenName  string
-	FamilyName string
+	GivenName  string // "" of who has none
+	FamilyName string // "" of who has none
 	BirthDate  string // YYYY-MM-DD
 	Level      Level  // reached; may be above what was asked
 	At         time.Time

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 
 	"airegw/gateway"
+	"airegw/gateway/fault"
 	"airegw/gateway/outbound"
 )
 
@@ -25,6 +27,35 @@ func (c *Citizens) Logout(ctx context.Context, reference string) error {
 		return nil
 	}
 	return c.revoke(ctx, token)
+}
+
+// How long the token of a failed login is tried to be revoked, and how long the
+// person waits for the first try. Its own end is not believed: the login failed.
+const (
+	abandonedLife = time.Hour
+	abandonWait   = 3 * time.Second
+)
+
+// abandon revokes the access token of a login that failed: nobody is in, nobody
+// will log out, and the token still opens the person's data. What does not get
+// through is logged and left to Sweep; when even the store is out of order the
+// one try is all.
+func (c *Citizens) abandon(ctx context.Context, reference, access string) {
+	if access == "" || fault.Mutant("login.failed-token") {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonWait)
+	defer cancel()
+	token := HeldToken{Login: reference, Token: access, ExpiresAt: c.cfg.Clock().Add(abandonedLife)}
+	err := c.cfg.Store.AbandonToken(ctx, token, c.cfg.Clock())
+	if err != nil {
+		c.flow.log(ctx, slog.LevelWarn, "access token of a failed login not kept", "reference", reference, "err", err)
+	}
+	err = c.revoke(ctx, token)
+	if err != nil && CodeOf(err) != CodeRevocation {
+		// CodeRevocation has logged itself.
+		c.flow.log(ctx, slog.LevelWarn, "access token not revoked", "reference", reference, "err", err)
+	}
 }
 
 // sweepAtOnce bounds one Sweep.

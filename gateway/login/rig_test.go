@@ -40,6 +40,7 @@ type rig struct {
 	request   map[string]any
 	nonce     string
 	revoked   []string
+	given     string   // the access token last given
 	assertion []string // jti seen
 
 	idToken, access, userInfo token
@@ -198,6 +199,7 @@ func (r *rig) serve(w http.ResponseWriter, q *http.Request) {
 		if r.tokenAnswer != nil {
 			r.tokenAnswer(answer)
 		}
+		r.given, _ = answer["access_token"].(string)
 		w.Header().Set("Content-Type", r.tokenType)
 		w.WriteHeader(r.tokenStatus)
 		_ = json.NewEncoder(w).Encode(answer)
@@ -512,6 +514,12 @@ func TestEachFlawIsRefusedForItsOwnReason(t *testing.T) {
 			if len(r.store.audit("login")) != 0 || len(r.store.audit("login_failed")) != told {
 				t.Error("the audit trail tells another story")
 			}
+			// The token it was given opens nobody's data any more, unless it could
+			// not be read.
+			unread := f.code == login.CodeTokenGarbled || strings.Contains(r.given, "\n")
+			if want := r.given != "" && !unread; want != (len(r.revoked) == 1 && r.revoked[0] == r.given) || len(r.revoked) > 1 {
+				t.Errorf("given %.20q, revoked %d tokens", r.given, len(r.revoked))
+			}
 		})
 	}
 }
@@ -526,6 +534,47 @@ func TestAnIDTokenIsGoodOnce(t *testing.T) {
 	_, err := r.enter(login.Start{})
 	if login.CodeOf(err) != login.CodeIDTokenReplay || login.ClassOf(err) != login.ClassExpired {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestTheTokenOfAFailedLoginIsRevokedWhateverTheProviderSaysToIt: the outcome is
+// the login's own, the register tells of the try, and it is tried again.
+func TestTheTokenOfAFailedLoginIsRevokedWhateverTheProviderSaysToIt(t *testing.T) {
+	t.Parallel()
+	stored := newStore(t, func() time.Time { return start })
+	r := newRigOn(t, stored)
+	r.idToken.change, r.revokeStatus = set("acr", login.Level1.ACR()), 503
+	_, err := r.enter(login.Start{ReturnTo: "/citizen"})
+	e := errorOf(t, err)
+	if e.Code != login.CodeLevel || e.Class != login.ClassLevel || e.ReturnTo != "/citizen" || len(r.revoked) != 1 {
+		t.Fatalf("%+v, %d tries", e, len(r.revoked))
+	}
+	if told := r.store.audit("token_not_revoked"); len(told) != 1 || told[0].Subject != e.Reference {
+		t.Errorf("audited: %+v", told)
+	}
+	r.revokeStatus = 200
+	if err := r.citizens.Sweep(t.Context()); err != nil || len(r.revoked) != 2 || r.revoked[1] != r.given {
+		t.Errorf("%v after %d tries", err, len(r.revoked))
+	}
+	if err := r.citizens.Sweep(t.Context()); err != nil || len(r.revoked) != 2 {
+		t.Errorf("a revoked token is revoked again: %v, %d tries", err, len(r.revoked))
+	}
+	export, err := stored.ExportLogin(t.Context(), e.Reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[login.RecordKind]int{}
+	for _, record := range export.Records {
+		kinds[record.Kind]++
+	}
+	if kinds[login.RecordOutcome] != 1 || kinds[login.RecordRevocationRequest] != 2 || kinds[login.RecordRevocationResponse] != 2 {
+		t.Errorf("the register holds %v", kinds)
+	}
+	// A provider that has gone meanwhile, or never had such an endpoint, is no
+	// reason for another answer.
+	r.provider.RevocationEndpoint = ""
+	if _, err := r.enter(login.Start{}); login.CodeOf(err) != login.CodeLevel || len(r.revoked) != 2 {
+		t.Errorf("%v, %d tries", err, len(r.revoked))
 	}
 }
 
@@ -706,6 +755,13 @@ func (f failing) CompleteLogin(ctx context.Context, c login.Completed) error {
 	return f.Store.CompleteLogin(ctx, c)
 }
 
+func (f failing) AbandonToken(ctx context.Context, token login.HeldToken, now time.Time) error {
+	if f.at == "complete" {
+		return context.DeadlineExceeded
+	}
+	return f.Store.AbandonToken(ctx, token, now)
+}
+
 func TestNobodyIsInWhenTheStoreIsOutOfOrder(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"begin", "take", "complete"} {
@@ -721,6 +777,9 @@ func TestNobodyIsInWhenTheStoreIsOutOfOrder(t *testing.T) {
 		who, err := r.enter(login.Start{})
 		if login.CodeOf(err) != login.CodeStore || login.ClassOf(err) != login.ClassUnavailable || who.ID != "" {
 			t.Errorf("%s: %+v %v", at, who, err)
+		}
+		if at == "complete" && (len(r.revoked) != 1 || r.revoked[0] != r.given) {
+			t.Errorf("the token is not revoked: %d", len(r.revoked))
 		}
 	}
 }

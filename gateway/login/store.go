@@ -105,12 +105,16 @@ type Store interface {
 	// tried again when the provider is out of order, and answers it; found is false
 	// when there is none (any more).
 	WantRevoked(ctx context.Context, reference string) (t HeldToken, found bool, err error)
+	// AbandonToken keeps the token of a login that failed, marked to be revoked
+	// since now; durable on return.
+	AbandonToken(ctx context.Context, t HeldToken, now time.Time) error
 	// RevokeDue answers tokens marked, not yet revoked and not expired at now.
 	RevokeDue(ctx context.Context, now time.Time, limit int) ([]HeldToken, error)
 	// ForgetToken drops a login's token, once it is revoked, and adds the evidence.
 	ForgetToken(ctx context.Context, reference string, records ...Record) error
 	// ExportLogin answers the evidence of one login, its hash chain checked:
-	// NotFound "not_found", Internal "login_register_broken".
+	// NotFound "not_found", Internal "login_register_broken", Forbidden
+	// "login_register_role" of a store that serves pages only.
 	ExportLogin(ctx context.Context, reference string) (Export, error)
 
 	// Revoked says whether a subject's access was taken away (kind "operator").

@@ -31,6 +31,8 @@ const (
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 	sqlInsertShared = `INSERT INTO login_shared (digest, key_id, private, first_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`
 	sqlInsertToken  = `INSERT INTO login_tokens (reference, key_id, private, expires_at) VALUES ($1, $2, $3, $4)`
+	sqlAbandonToken = `INSERT INTO login_tokens (reference, key_id, private, expires_at, wanted_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (reference) DO UPDATE SET wanted_at = excluded.wanted_at`
 )
 
 // BeginLogin implements login.Store.
@@ -284,6 +286,19 @@ func (s *Store) heldToken(reference, keyID string, private []byte, expires int64
 	return login.HeldToken{Login: reference, Token: string(token), ExpiresAt: instant(expires)}, nil
 }
 
+// AbandonToken implements login.Store. The row may be there already: a login whose
+// commit was cut off may have been stored all the same.
+func (s *Store) AbandonToken(ctx context.Context, token login.HeldToken, now time.Time) error {
+	keyID, private, err := s.keys.seal("login_tokens", token.Login, "private", []byte(token.Token))
+	if err != nil {
+		return internal("encrypt token", err)
+	}
+	return s.write(ctx, func(t *tx) error {
+		_, err := t.exec(sqlAbandonToken, token.Login, keyID, private, micros(token.ExpiresAt), micros(now))
+		return err
+	})
+}
+
 // RevokeDue implements login.Store.
 func (s *Store) RevokeDue(ctx context.Context, now time.Time, limit int) ([]login.HeldToken, error) {
 	rows, err := s.query(ctx, `SELECT reference, key_id, private, expires_at FROM login_tokens
@@ -332,10 +347,14 @@ func (s *Store) ForgetToken(ctx context.Context, reference string, records ...lo
 }
 
 // ExportLogin implements login.Store. It holds each record against its digest
-// and the chain, and the head against the audit trail. RoleWeb cannot: it does
-// not read the trail's payloads.
+// and the chain, and the head against the audit trail. RoleWeb may not: no page
+// shows the register, it is for those appointed (D log_management), and the
+// trail's payloads are closed to it; Forbidden "login_register_role".
 func (s *Store) ExportLogin(ctx context.Context, reference string) (login.Export, error) {
 	e := login.Export{Reference: reference}
+	if s.role == RoleWeb {
+		return e, gateway.NewError(gateway.Forbidden, "login_register_role")
+	}
 	rows, err := s.query(ctx, `SELECT r.seq, r.kind, r.at, r.key_id, r.private, r.shared_digest, r.content_digest, r.digest, r.audit_id,
 	COALESCE(c.key_id, ''), c.private
 FROM login_records r LEFT JOIN login_shared c ON c.digest = r.shared_digest WHERE r.reference = $1 ORDER BY r.seq`, reference)
@@ -377,6 +396,9 @@ FROM login_records r LEFT JOIN login_shared c ON c.digest = r.shared_digest WHER
 	var act, subject, digest, salt, payload string
 	found, err := s.get(ctx, `SELECT a.act, a.subject, a.content_digest, p.salt, p.payload FROM audit_entries a
 JOIN audit_payloads p ON p.entry_id = a.id WHERE a.id = $1`, []any{e.AuditID}, &act, &subject, &digest, &salt, &payload)
+	if notGranted(err) {
+		return login.Export{Reference: reference}, &gateway.Error{Kind: gateway.Forbidden, Code: "login_register_role", Err: err}
+	}
 	if err != nil {
 		return e, translate("read register", err)
 	}

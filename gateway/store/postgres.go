@@ -567,6 +567,7 @@ func isPostgres(db *sql.DB) bool {
 
 // PostgreSQL's error codes (postgresql.org/docs, appendix A).
 const (
+	pgNotGranted      = "42501"
 	pgUnique          = "23505"
 	pgNotAllowed      = "42501"
 	pgSerialization   = "40001"
@@ -590,6 +591,12 @@ func worthAnother(err error) bool {
 		return e.Code == pgSerialization || e.Code == pgDeadlock
 	}
 	return errors.Is(err, errAgain)
+}
+
+// notGranted tells whether the database's user lacks the right to what was asked.
+func notGranted(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == pgNotGranted
 }
 
 // translatePostgres makes an error of PostgreSQL, or of the way to it, one of

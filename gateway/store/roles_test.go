@@ -154,6 +154,45 @@ func refused(t *testing.T, web *store.Store, text string) {
 	}
 }
 
+// TestTheTransactionRegisterIsExportedByWhoMayReadIt: what serves pages writes it
+// and never reads it as a whole; who is appointed uses another user of the
+// database.
+func TestTheTransactionRegisterIsExportedByWhoMayReadIt(t *testing.T) {
+	t.Parallel()
+	h, address := newHome(t), pgtest.Database(t)
+	o := h.shared(address, atNoon)
+	o.Role = store.RoleWeb
+	web := open(t, o)
+	registerOf(t, web)
+	_, err := web.ExportLogin(t.Context(), "AAAA-1")
+	wantCode(t, err, gateway.Forbidden, "login_register_role")
+	// A user who has no more rights than that role, without taking it on.
+	for _, s := range []string{"clerk", "auditor"} {
+		pgtest.Exec(t, address, `CREATE ROLE `+s+` LOGIN`)
+	}
+	pgtest.Exec(t, address, `GRANT airegw_web TO clerk`, `GRANT airegw_work TO auditor`)
+	for user, may := range map[string]bool{"postgres": true, "auditor": true, "clerk": false} {
+		o = h.shared(strings.Replace(address, "user=postgres", "user="+user, 1), atNoon)
+		o.ReadOnly = true
+		e, err := open(t, o).ExportLogin(t.Context(), "AAAA-1")
+		if !may {
+			wantCode(t, err, gateway.Forbidden, "login_register_role")
+			if len(e.Records) != 0 {
+				t.Errorf("%s sees %d records beside the error", user, len(e.Records))
+			}
+			continue
+		}
+		if err != nil || len(e.Records) != 4 {
+			t.Errorf("%s: %d records, %v", user, len(e.Records), err)
+		}
+	}
+	o = h.shared(address, atNoon)
+	o.Role = store.RoleWork
+	if e, err := open(t, o).ExportLogin(t.Context(), "AAAA-2"); err != nil || len(e.Records) != 4 {
+		t.Errorf("the work role: %d records, %v", len(e.Records), err)
+	}
+}
+
 func TestTheWebRoleEndsSessionsAndRoutesWithoutTheRightToDelete(t *testing.T) {
 	t.Parallel()
 	h, clock := newHome(t), storetest.NewClock()

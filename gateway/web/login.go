@@ -187,7 +187,7 @@ func (s *Server) finishCitizen(c *gin.Context, ev *event) error {
 		return s.failLogin(c, ev, err)
 	}
 	err = s.becomeCitizen(c, ev.start, who.FiscalCode, int(who.Level), map[string]string{
-		"id": who.ID, "name": who.GivenName + " " + who.FamilyName, "login": who.Reference,
+		"id": who.ID, "name": strings.TrimSpace(who.GivenName + " " + who.FamilyName), "login": who.Reference,
 	})
 	if err != nil {
 		return err

@@ -150,9 +150,9 @@ func (s *Server) showRequest(c *gin.Context, ev *event, status int, n string, se
 	page.SuspendCodes, page.RefuseCodes, page.VoidCodes, page.CancelCodes = codes(suspendCodes), codes(refuseCodes), codes(voidCodes), codes(cancelCodes)
 	self, _ := ev.who.scope.Person()
 	for i, p := range r.Input.Parents {
-		pv := parentView{FiscalCode: p.FiscalCode, Name: p.GivenName + " " + p.Surname, Self: p.FiscalCode == self}
+		pv := parentView{FiscalCode: p.FiscalCode, Name: strings.TrimSpace(p.GivenName + " " + p.Surname), Self: p.FiscalCode == self}
 		if r.Register != nil && i < len(r.Register.Parents) {
-			pv.Name = r.Register.Parents[i].Person.GivenName + " " + r.Register.Parents[i].Person.Surname
+			pv.Name = strings.TrimSpace(r.Register.Parents[i].Person.GivenName + " " + r.Register.Parents[i].Person.Surname)
 		}
 		pv.Assent, pv.Said = r.Counter.Assents[p.FiscalCode]
 		page.Parents = append(page.Parents, pv)

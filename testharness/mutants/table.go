@@ -92,6 +92,7 @@ var Table = []Mutant{
 	{"login.card-owner", "gateway/login", "TestACardOpensForItsHolderWhileItIsActive", "a card opens for its holder only"},
 	{"login.card-revoked", "gateway/login", "TestACardOpensForItsHolderWhileItIsActive", "a revoked card opens nothing"},
 	{"login.code-and-error", "gateway/login", "TestEachFlawIsRefusedForItsOwnReason/code and error", "an answer holds a code or an error"},
+	{"login.failed-token", "gateway/login", "TestEachFlawIsRefusedForItsOwnReason/no given name", "the access token of a login that failed is revoked"},
 	{"login.fiscal-code", "gateway/login", "TestEachFlawIsRefusedForItsOwnReason/a fiscal code with a wrong check letter", "the fiscal code must have the claim's form"},
 	{"login.id-token-alg", "gateway/login", "TestEachFlawIsRefusedForItsOwnReason/ID Token of an algorithm not registered", "the ID Token must be of the registered algorithm"},
 	{"login.id-token-audience", "gateway/login", "TestEachFlawIsRefusedForItsOwnReason/ID Token for somebody else", "the ID Token must be for us"},

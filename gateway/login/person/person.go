@@ -5,7 +5,8 @@
 //
 // Promise: what it answers is complete and to the letter of the claim formats (D
 // attributi_utente); the fiscal code, which decides whose requests are shown, is
-// sixteen characters with a check character that agrees.
+// sixteen characters with a check character that agrees. Complete is also who has
+// one name only, where the fiscal code says so too.
 //
 // It refuses to repair: no trimming, no upper-casing, no missing prefix.
 package person
@@ -34,7 +35,7 @@ const (
 
 // Person is the minimum data set.
 type Person struct {
-	GivenName, FamilyName string
+	GivenName, FamilyName string // one of them may be "": the person has no such name
 	BirthDate             string // YYYY-MM-DD
 	FiscalCode            string // 16 characters, upper case
 }
@@ -60,7 +61,10 @@ func Read(payload []byte) (Person, error) {
 	for _, m := range []struct {
 		name string
 		dst  *string
-	}{{claimGivenName, &p.GivenName}, {claimFamilyName, &p.FamilyName}, {claimBirthDate, &p.BirthDate}, {claimFiscalCode, &p.FiscalCode}} {
+	}{{claimFiscalCode, &p.FiscalCode}, {claimGivenName, &p.GivenName}, {claimFamilyName, &p.FamilyName}, {claimBirthDate, &p.BirthDate}} {
+		if value, there := members[m.name]; nameless(m.name, p) && (!there || string(value) == `""` || string(value) == "null") {
+			continue
+		}
 		err := json.Unmarshal(members[m.name], m.dst)
 		if (err != nil || *m.dst == "" || len(*m.dst) > 256 || !utf8.ValidString(*m.dst) || strings.ContainsFunc(*m.dst, func(r rune) bool { return r < ' ' })) && !fault.Mutant("login.minimum-data") {
 			return Person{}, &Error{Claim: m.name}
@@ -75,6 +79,21 @@ func Read(payload []byte) (Person, error) {
 	}
 	p.FiscalCode = code
 	return p, nil
+}
+
+// nameless tells whether a person need not have a name, as some born abroad do
+// not: the register has "senzaNome" for them, D no word. The fiscal code says it
+// too, with XXX in place of the name's letters (D.M. 23 December 1976, art. 2 and
+// 3), so that an answer from which the name is merely missing stays incomplete.
+// Nobody is without both.
+func nameless(claim string, p Person) bool {
+	letters := map[string][2]int{claimFamilyName: {0, 3}, claimGivenName: {3, 6}}
+	at, ok := letters[claim]
+	code := strings.TrimPrefix(p.FiscalCode, fiscalPrefix)
+	if !ok || len(code) != 16 || code[at[0]:at[1]] != "XXX" {
+		return false
+	}
+	return claim == claimGivenName || p.GivenName != ""
 }
 
 // wellFormed tells whether a text is a final fiscal code to the letter. A place

@@ -51,17 +51,58 @@ func TestTheMinimumDataSetIsReadToTheLetter(t *testing.T) {
 	}
 }
 
+// TestWhoHasOneNameOnlyIsWholeWhereTheFiscalCodeSaysSo: XXX stands there for the
+// name that does not exist.
+func TestWhoHasOneNameOnlyIsWholeWhereTheFiscalCodeSaysSo(t *testing.T) {
+	t.Parallel()
+	const putri = `{"family_name":"Putri","birthdate":"1986-10-02","https://attributes.eid.gov.it/fiscal_number":"TINIT-PTRXXX86R42Z219N"}`
+	for _, payload := range []string{
+		putri, strings.Replace(putri, "{", `{"given_name":"",`, 1), strings.Replace(putri, "{", `{"given_name":null,`, 1),
+	} {
+		p, err := person.Read([]byte(payload))
+		if err != nil || p != (person.Person{FamilyName: "Putri", BirthDate: "1986-10-02", FiscalCode: "PTRXXX86R42Z219N"}) {
+			t.Errorf("%s: %+v, %v", payload, p, err)
+		}
+	}
+	for name, payload := range map[string]string{
+		"a name of blanks":         strings.Replace(putri, "{", `{"given_name":"\u0009",`, 1),
+		"a name that is no text":   strings.Replace(putri, "{", `{"given_name":[],`, 1),
+		"neither name":             strings.Replace(putri, `"Putri"`, `""`, 1),
+		"the name merely missing":  strings.Replace(good, `"given_name":"Ada",`, "", 1),
+		"the other name's letters": strings.Replace(putri, "PTRXXX", "XXXPTR", 1),
+	} {
+		if p, err := person.Read([]byte(payload)); err == nil || p != (person.Person{}) {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	// Without a surname, then: one check letter is right.
+	accepted := 0
+	for last := 'A'; last <= 'Z'; last++ {
+		p, err := person.Read([]byte(`{"given_name":"Putri","birthdate":"1986-10-02","https://attributes.eid.gov.it/fiscal_number":"TINIT-XXXPTR86R42Z219` + string(last) + `"}`))
+		if err == nil && p.GivenName == "Putri" && p.FamilyName == "" {
+			accepted++
+		}
+	}
+	if accepted != 1 {
+		t.Errorf("%d check letters are right", accepted)
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(`{"given_name":null}`))
+	f.Add([]byte(`{"given_name":"","family_name":"P","birthdate":"1986-10-02","https://attributes.eid.gov.it/fiscal_number":"TINIT-PTRXXX86R42Z219N"}`))
 	f.Add([]byte(`{"GIVEN_NAME":"x","family_name":["y"]}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		p, err := person.Read(payload)
 		if err != nil {
 			return
 		}
-		if len(p.FiscalCode) != 16 || strings.ToUpper(p.FiscalCode) != p.FiscalCode || p.GivenName == "" || p.FamilyName == "" {
+		if len(p.FiscalCode) != 16 || strings.ToUpper(p.FiscalCode) != p.FiscalCode || p.GivenName+p.FamilyName == "" {
 			t.Errorf("%+v", p)
+		}
+		if (p.GivenName == "" && p.FiscalCode[3:6] != "XXX") || (p.FamilyName == "" && p.FiscalCode[:3] != "XXX") {
+			t.Errorf("a name is missing: %+v", p)
 		}
 		if _, err := time.Parse(time.DateOnly, p.BirthDate); err != nil {
 			t.Error(err)

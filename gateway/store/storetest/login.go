@@ -133,6 +133,25 @@ func loginsComplete(t *testing.T, b *bench) {
 	}
 }
 
+// abandonedTokensWait: the token of a login that failed waits at once, of one
+// that was stored all the same too.
+func abandonedTokensWait(t *testing.T, b *bench) {
+	t.Helper()
+	s := b.logins(t)
+	now := b.clock.Now()
+	held := func(reference string) login.HeldToken {
+		return login.HeldToken{Login: reference, Token: "token of " + reference, ExpiresAt: now.Add(time.Hour)}
+	}
+	stored := held("EEEE-2")
+	must(t, s.CompleteLogin(b.ctx, login.Completed{Reference: "EEEE-2", Token: &stored, Records: []login.Record{record(login.RecordOutcome, now, `{}`)}}))
+	must(t, s.AbandonToken(b.ctx, held("EEEE-1"), now))
+	must(t, s.AbandonToken(b.ctx, login.HeldToken{Login: "EEEE-2", Token: "another", ExpiresAt: now.Add(time.Minute)}, now.Add(time.Second)))
+	due, err := b.Crash(t, b.Store).(login.Store).RevokeDue(b.ctx, now, 10)
+	if err != nil || len(due) != 2 || due[0].Login != "EEEE-1" || due[0].Token != "token of EEEE-1" || !due[0].ExpiresAt.Equal(now.Add(time.Hour)) || due[1].Token != "token of EEEE-2" {
+		t.Errorf("after a kill %+v are due, %v", due, err)
+	}
+}
+
 func cardsMove(t *testing.T, b *bench) {
 	t.Helper()
 	s := b.logins(t)

@@ -99,6 +99,7 @@ func Run(t *testing.T, e Engine) {
 		{"a step remembers who asked for it", workRemembersWhoAsked},
 		{"an attempt to log in is handed out once", attemptsSpent},
 		{"a login is whole, its tokens wait to be revoked", loginsComplete},
+		{"the token of a login that failed waits to be revoked", abandonedTokensWait},
 		{"a card is issued, activated, revoked, in this order", cardsMove},
 		{"rates are kept as they were entered, the newest first", ratesKept},
 		{"passages are counted with the change they belong to", passagesCounted},
