@@ -73,7 +73,9 @@ type CardEvents interface {
 // CardEventRefused says that the receiver does not take this report as it is.
 type CardEventRefused struct{ Err error }
 
-func (e *CardEventRefused) Error() string { return "the receiver of card events refuses: " + e.Err.Error() }
+func (e *CardEventRefused) Error() string {
+	return "the receiver of card events refuses: " + e.Err.Error()
+}
 
 // Unwrap answers the client's own error.
 func (e *CardEventRefused) Unwrap() error { return e.Err }

@@ -173,7 +173,7 @@ func TestTheReceiverOfCardEventsIsConfiguredWholeOrNotAtAll(t *testing.T) {
 	good := "card_events: {url: \"http://127.0.0.1:1/events\", issuer: us, audience: them, key_file: k}\n"
 	for section, want := range map[string]string{
 		"": "", good: "",
-		"card_events: {issuer: us}\n": "card_events.url card_events.audience card_events.key_file",
+		"card_events: {issuer: us}\n":                             "card_events.url card_events.audience card_events.key_file",
 		strings.Replace(good, "127.0.0.1:1", "events.example", 1): "card_events.url",
 		strings.Replace(good, "issuer: us, ", "", 1):              "card_events.issuer",
 	} {
