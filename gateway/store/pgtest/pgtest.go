@@ -116,6 +116,23 @@ func Exec(t testing.TB, address string, statements ...string) {
 	}
 }
 
+// Strings answers the one text column of a query in the database of an address
+// that Database answered. It does not fail the test: the server may be down.
+func Strings(ctx context.Context, address, query string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx) //nolint:errcheck // the connection was for this query
+	rows, err := conn.Query(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
 // Restart stops the server as a crash would and waits until a new one answers.
 func (c *Cluster) Restart(t testing.TB) {
 	t.Helper()
