@@ -202,6 +202,7 @@ type Gateway struct {
 	mu       sync.Mutex
 	peers    map[string]PeerHealth
 	forgetAt time.Time // when retention looks again
+	furthest time.Time // that the clock has been seen at
 	randMu   sync.Mutex
 	backoff  *rand.Rand
 }
@@ -347,8 +348,9 @@ func (g *Gateway) once(ctx context.Context, claim func(context.Context, int) ([]
 	return len(steps) > 0, errors.Join(errs...)
 }
 
-// HouseOnce does what time alone demands: it wipes first halves that are older
-// than their life, has the register's tracing written, erases what is no longer
+// HouseOnce does what time alone demands: it brings back what a clock that was
+// ahead has sent into the future, wipes first halves that are older than their
+// life, has the register's tracing written, erases what is no longer
 // kept and encrypts anew what an older key encrypted. again says that more of the
 // latter two is due.
 func (g *Gateway) HouseOnce(ctx context.Context) (again bool, err error) {
@@ -356,7 +358,9 @@ func (g *Gateway) HouseOnce(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, wrap("wipe code halves", err)
 	}
-	_, err = g.store.WipeHalves(ctx, g.clock.Now().Add(-g.set.HalvesLife))
+	err = g.keepTime(ctx)
+	_, wiped := g.store.WipeHalves(ctx, g.clock.Now().Add(-g.set.HalvesLife))
+	err = errors.Join(err, wiped)
 	if f, ok := g.register.(interface {
 		Flush(ctx context.Context) error
 	}); ok {

@@ -479,7 +479,7 @@ func (g *Gateway) WorkOnce(ctx context.Context) (again bool, err error) {
 
 // claimWork claims at most n due steps.
 func (g *Gateway) claimWork(ctx context.Context, n int) ([]func() error, error) {
-	tasks, err := g.store.ClaimWork(ctx, g.clock.Now(), g.set.Lease, n)
+	tasks, err := g.store.ClaimWork(ctx, g.now(), g.set.Lease, n)
 	if err == nil && len(tasks) > 0 {
 		err = fault.Point("work.claimed")
 	}

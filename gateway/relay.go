@@ -19,7 +19,7 @@ func (g *Gateway) RelayOnce(ctx context.Context) (again bool, err error) {
 
 // claimOutbox claims at most n due rows.
 func (g *Gateway) claimOutbox(ctx context.Context, n int) ([]func() error, error) {
-	rows, err := g.store.ClaimOutbox(ctx, g.clock.Now(), g.set.Lease, n)
+	rows, err := g.store.ClaimOutbox(ctx, g.now(), g.set.Lease, n)
 	if err == nil && len(rows) > 0 {
 		err = fault.Point("outbox.claimed")
 	}
@@ -160,8 +160,11 @@ func (g *Gateway) coreDelay(ctx context.Context, row Outbox, err error) error {
 // trusted says whether the last answers of register and rules still let an
 // order go: young enough, and nothing in them against it. A referent who
 // un-parks an order has it asked again, never sent on an answer that forbids it.
+//
+// An answer of the future is one that a clock set back has dated: its age is not
+// known.
 func (g *Gateway) trusted(r *Request, now time.Time) bool {
-	return r.positive() && now.Sub(r.Register.At) < g.set.RecheckAfter &&
+	return r.positive() && now.Sub(r.Register.At) < g.set.RecheckAfter && r.Register.At.Sub(now) <= clockSlack &&
 		r.Decision != nil && r.Decision.Decision.Outcome == policies.OutcomeAllowed &&
 		r.Decision.Decision.RuleSet == g.rules.now(now).Hash() // else other rules hold by now
 }

@@ -26,6 +26,7 @@ type Store interface {
 	RetentionStore
 	ReconcileStore
 	DialogueStore
+	ClockStore
 
 	// Create stores a new request with its first event. If the idempotency key
 	// is known in its namespace with the same body digest, it answers the
@@ -99,10 +100,6 @@ type Store interface {
 	// Counts answers how many requests stand in each state and how much work
 	// waits, for /status, metrics and the invariants.
 	Counts(ctx context.Context, now time.Time) (Counts, error)
-
-	// NextOperation answers the next number of a persisted, ever growing
-	// series (operation ids of the register, EN079 and B.6).
-	NextOperation(ctx context.Context, series string, now time.Time) (int64, error)
 
 	// Audit writes an entry that belongs to no change: a look, a refusal, a login.
 	Audit(ctx context.Context, entries ...AuditEntry) error

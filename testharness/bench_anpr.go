@@ -209,7 +209,7 @@ func benchClient(db *store.Store, key jose.Key, id, tokenURL, tokenAudience stri
 type benchIDs struct{ db *store.Store }
 
 func (i benchIDs) NextOperationID(ctx context.Context) (string, error) {
-	n, err := i.db.NextOperation(ctx, "anpr", time.Now())
+	n, err := i.db.OperationFor(ctx, "anpr", "", 1, false, time.Now())
 	return strconv.FormatInt(n, 10), err
 }
 

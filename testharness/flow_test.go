@@ -20,6 +20,7 @@ import (
 	"airegw/gateway/issuance"
 	"airegw/gateway/jose"
 	"airegw/gateway/outbound"
+	"airegw/gateway/web"
 	"airegw/policies"
 	"airegw/testharness/coresim"
 	"airegw/testharness/sim"
@@ -52,6 +53,9 @@ type flow struct {
 
 	alignment gateway.Alignment // the register's consular door, of the next assemble
 	log       *slog.Logger      // of the next assemble; nil: nowhere
+	own       gateway.Clock     // the gateway's own, of the next assemble; nil: the world's
+	door      *web.DemoDoor     // of the next assemble
+	dbURL     string            // of a PostgreSQL database in place of the file
 }
 
 // clientKey is our key at PDND, made once: RSA keys are slow to make and say
@@ -150,7 +154,11 @@ func (w *flow) assemble() {
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
-	a, err := app.Assemble(w.ctx, w.config, app.Options{Log: w.log, Clock: w.clock, Random: rand.Reader, Version: "test", Alignment: w.alignment})
+	var clock gateway.Clock = w.clock
+	if w.own != nil {
+		clock = w.own
+	}
+	a, err := app.Assemble(w.ctx, w.config, app.Options{Log: w.log, Clock: clock, Random: rand.Reader, Version: "test", Alignment: w.alignment, Demo: w.door})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -430,7 +438,7 @@ func (w *flow) once(key string) {
 // sound checks that every invariant holds.
 func (w *flow) sound() {
 	w.t.Helper()
-	broken, err := CheckInvariants(w.ctx, Judged{Dir: w.dir, Conn: w.sims.Connection, Now: w.clock.Now()})
+	broken, err := CheckInvariants(w.ctx, Judged{Dir: w.dir, URL: w.dbURL, Conn: w.sims.Connection, Now: w.clock.Now()})
 	if err != nil {
 		w.t.Fatal(err)
 	}

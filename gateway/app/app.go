@@ -147,7 +147,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	if consular != nil && o.Alignment == nil {
-		o.Alignment = alignment{consular, consularIDs{a.Store, o.Clock}}
+		o.Alignment = alignment{consular, growingIDs{a.Store, o.Clock, consularSeries}}
 	}
 	comuni, err := a.newRegistries(c, o)
 	if err != nil {
@@ -404,20 +404,6 @@ func (c clients) Client(ctx context.Context, id string) (web.Client, error) {
 	return web.Client{ID: found.ID, Office: found.Office, JWKS: found.JWKS, Revoked: found.Revoked}, nil
 }
 
-// operationIDs gives the register ever growing numbers that survive a restart.
-type operationIDs struct {
-	store *store.Store
-	clock gateway.Clock
-}
-
-func (o operationIDs) NextOperationID(ctx context.Context) (string, error) {
-	n, err := o.store.NextOperation(ctx, "anpr", o.clock.Now())
-	if err != nil {
-		return "", err
-	}
-	return strconv.FormatInt(n, 10), nil
-}
-
 // newRegister makes the client of ANPR.
 func (a *App) newRegister(ctx context.Context, c Config, o Options) (*anpr.Client, error) {
 	key, next, err := registerKeys(c)
@@ -451,7 +437,7 @@ func (a *App) newRegister(ctx context.Context, c Config, o Options) (*anpr.Clien
 	}
 	client, err := anpr.NewClient(anpr.ClientConfig{
 		ClientID: c.Register.ClientID, Key: key, NextKey: next, TokenURL: c.Register.TokenURL, TokenAudience: c.Register.TokenAudience, Token: token,
-		Services: services, OperationIDs: operationIDs{a.Store, o.Clock}, Quota: a.Store.Quota(), StrictOrder: c.Register.StrictOrder,
+		Services: services, OperationIDs: growingIDs{a.Store, o.Clock, pdndSeries}, Quota: a.Store.Quota(), StrictOrder: c.Register.StrictOrder,
 		PostServes: postServes, Clock: o.Clock.Now, Rand: o.Random, Logger: a.log,
 	})
 	if err != nil {

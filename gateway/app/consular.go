@@ -122,7 +122,7 @@ func (a *App) newConsular(c Config, o Options) (*anpr.Consular, error) {
 		URL: s.URL, Sender: s.Sender, Recipient: s.Recipient, Environment: firstText(s.Environment, "PROD"), Site: firstText(s.Site, s.Sender), Station: s.Station,
 		Application: firstText(s.Application, "airegw"), User: s.User, Answers: answers, UnsignedAnswers: s.UnsignedAnswers,
 		Signer: wssec.Signer{Suite: s.suite(), Site: site, Station: station, Issuer: firstText(s.Issuer, "airegw")},
-		Out:    out, OperationIDs: consularIDs{a.Store, o.Clock}, PostServes: postServes, Clock: o.Clock.Now, Rand: o.Random, Logger: a.log,
+		Out:    out, OperationIDs: growingIDs{a.Store, o.Clock, consularSeries}, PostServes: postServes, Clock: o.Clock.Now, Rand: o.Random, Logger: a.log,
 	})
 	if err != nil {
 		return nil, &FieldError{"consular", err.Error()}
@@ -130,34 +130,39 @@ func (a *App) newConsular(c Config, o Options) (*anpr.Consular, error) {
 	return client, nil
 }
 
-// consularIDs gives door C its growing ids. They start from the clock, so that a
-// restored backup does not use one again: the service would answer it with what
-// it answered then.
-type consularIDs struct {
-	store *store.Store
-	clock gateway.Clock
+// growingIDs gives a door of the register its growing ids. They start from the
+// clock, so that a restored backup does not use one again: the service would
+// answer it with what it answered then.
+type growingIDs struct {
+	store  *store.Store
+	clock  gateway.Clock
+	series string
 }
 
-const consularSeries = "anpr-consular"
+// The series of door A and of door C.
+const (
+	pdndSeries     = "anpr"
+	consularSeries = "anpr-consular"
+)
 
-func (o consularIDs) floor() (int64, error) {
+func (o growingIDs) floor() (int64, error) {
 	// 18 digits: the time to the second and a counter below it.
 	return strconv.ParseInt(o.clock.Now().UTC().Format("20060102150405")+"0000", 10, 64)
 }
 
 // NextOperationID implements anpr.OperationIDs.
-func (o consularIDs) NextOperationID(ctx context.Context) (string, error) {
+func (o growingIDs) NextOperationID(ctx context.Context) (string, error) {
 	return o.of(ctx, "", false)
 }
 
 // of answers the id kept for a key, or a new one; fresh puts a new one in its
 // place.
-func (o consularIDs) of(ctx context.Context, key string, fresh bool) (string, error) {
+func (o growingIDs) of(ctx context.Context, key string, fresh bool) (string, error) {
 	floor, err := o.floor()
 	if err != nil {
 		return "", fmt.Errorf("operation id: %w", err)
 	}
-	n, err := o.store.OperationFor(ctx, consularSeries, key, floor, fresh, o.clock.Now())
+	n, err := o.store.OperationFor(ctx, o.series, key, floor, fresh, o.clock.Now())
 	if err != nil {
 		return "", err
 	}
@@ -167,7 +172,7 @@ func (o consularIDs) of(ctx context.Context, key string, fresh bool) (string, er
 // alignment carries the hub's corrections to door C.
 type alignment struct {
 	client *anpr.Consular
-	ids    consularIDs
+	ids    growingIDs
 }
 
 // Align implements gateway.Alignment. The id of the operation is stored before

@@ -76,7 +76,7 @@ func doorC(t *testing.T, edit ...func(*ConsularConfig)) (alignment, *anprsim.Ser
 	if err != nil {
 		t.Fatal(err)
 	}
-	return alignment{client, consularIDs{a.Store, o.Clock}}, server, c
+	return alignment{client, growingIDs{a.Store, o.Clock, consularSeries}}, server, c
 }
 
 func correction(t *testing.T) gateway.AlignmentRequest {

@@ -36,6 +36,7 @@ type Keeper struct {
 	mu       sync.Mutex
 	chain    *Chain
 	next     time.Time
+	planned  time.Time // when next was chosen
 	failures int
 	last     error
 }
@@ -113,9 +114,9 @@ func (k *Keeper) Step(ctx context.Context) time.Time {
 	k.stepping.Lock()
 	defer k.stepping.Unlock()
 	k.mu.Lock()
-	due := k.next
+	due, planned := k.next, k.planned
 	k.mu.Unlock()
-	if k.cfg.Clock().Before(due) {
+	if notYet(k.cfg.Clock(), planned, due) {
 		return due
 	}
 	chain, err := k.cfg.Resolve(ctx)
@@ -125,6 +126,7 @@ func (k *Keeper) Step(ctx context.Context) time.Time {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.planned = now
 	if err != nil {
 		k.failures++
 		k.last = err
@@ -143,6 +145,11 @@ func (k *Keeper) Step(ctx context.Context) time.Time {
 	k.log(slog.LevelInfo, "federation chain renewed", "entity", chain.Subject, "expires", chain.ExpiresAt, "next", k.next)
 	return k.next
 }
+
+// notYet says that now lies between the moment at which a step was planned and
+// the one at which it is due. Before both, the clock was set back, and nobody
+// waits until it has come there again.
+func notYet(now, planned, due time.Time) bool { return now.Before(due) && !now.Before(planned) }
 
 // Run steps until ctx ends. Its waits are real time, whatever the clock says.
 func (k *Keeper) Run(ctx context.Context) {

@@ -149,3 +149,29 @@ func TestRunRenewsUntilItIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestAClockSetBackDoesNotKeepAChainFromBeingRenewed(t *testing.T) {
+	t.Parallel()
+	l := newKeeperLab(t)
+	l.err = refuse(CodeFetch, "", "our clock is an hour ahead")
+	l.now = testNow.Add(time.Hour)
+	l.keeper.Step(t.Context())
+	l.err, l.now = nil, testNow
+	l.keeper.Step(t.Context())
+	c, err := l.keeper.Current()
+	if err != nil || l.calls != 2 {
+		t.Fatalf("%v after %d resolutions", err, l.calls)
+	}
+	// And the one at hand is good to its own end, whatever the clock said between.
+	due := l.keeper.Status().NextTry
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		l.now = l.now.Add(step)
+		l.keeper.Step(t.Context())
+	}
+	if s := l.keeper.Status(); s.Failures != 0 || s.NextTry.After(due) {
+		t.Fatalf("%+v", s)
+	}
+	if again, err := l.keeper.Current(); err != nil || again.ExpiresAt.Before(c.ExpiresAt) {
+		t.Fatalf("%+v %v", again, err)
+	}
+}

@@ -68,9 +68,10 @@ type Member struct {
 	options  Options
 	client   *outbound.Client
 
-	mu        sync.Mutex
-	nextMarks time.Time
-	markErr   error
+	mu           sync.Mutex
+	nextMarks    time.Time
+	marksPlanned time.Time // when nextMarks was chosen
+	markErr      error
 }
 
 // clockSkew is how far a federation peer's clock may be off. A chain is used
@@ -204,9 +205,9 @@ func (m *Member) Resolve(query map[string][]string) Answer {
 // failure within minutes) and answers when to step again.
 func (m *Member) StepMarks(ctx context.Context) time.Time {
 	m.mu.Lock()
-	due := m.nextMarks
+	due, planned := m.nextMarks, m.marksPlanned
 	m.mu.Unlock()
-	if m.options.Clock().Before(due) {
+	if notYet(m.options.Clock(), planned, due) {
 		return due
 	}
 	standing, err := m.Entity.RenewMarks(ctx, m.Resolver)
@@ -223,7 +224,8 @@ func (m *Member) StepMarks(ctx context.Context) time.Time {
 			m.options.Logger.Warn("our standing in the federation is not as it should be", "code", string(CodeOf(err)), "err", err.Error())
 		}
 	}
-	m.nextMarks = m.options.Clock().Add(wait)
+	m.marksPlanned = m.options.Clock()
+	m.nextMarks = m.marksPlanned.Add(wait)
 	return m.nextMarks
 }
 

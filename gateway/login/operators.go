@@ -343,7 +343,7 @@ const discoveryLife = 15 * time.Minute
 func (p *operatorProvider) discover(ctx context.Context, now time.Time) (*discovered, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.found != nil && now.Before(p.found.until) {
+	if p.found != nil && now.Before(p.found.until) && p.found.until.Sub(now) <= discoveryLife {
 		return p.found, nil
 	}
 	web := (&wire{client: p.Client, operation: "discovery"}).httpClient()

@@ -29,6 +29,8 @@ func TestHotQueriesNeverReadAWholeTable(t *testing.T) {
 		"SCAN requests USING COVERING INDEX requests_mark":              true,
 		"SCAN audit_blocks USING INDEX sqlite_autoindex_audit_blocks_1": true, // LIMIT 1
 		"SCAN halves USING INDEX halves_kept":                           true,
+		"SCAN requests USING INDEX requests_work":                       true, // what a worker has to do
+		"SCAN outbox USING INDEX outbox_due":                            true, // what is to be sent
 		"SCAN requests USING COVERING INDEX requests_office":            true,
 	}
 	var seen []string
@@ -79,6 +81,12 @@ func TestHotQueriesNeverReadAWholeTable(t *testing.T) {
 	explain("count states", sqlCountStates)
 	explain("count work", sqlCountWork, 1)
 	explain("wipe", sqlWipeBefore, arguments(2)...)
+	for _, text := range []string{
+		sqlNearWorkLease, sqlNearOutboxLease, sqlBackWork, sqlBackOutbox, sqlBackCorrections, sqlBackDialogues,
+		sqlNearWork, sqlNearOutbox, sqlNearCorrections, sqlNearDialogues, sqlWipeFuture,
+	} {
+		explain(text, text, arguments(2)...)
+	}
 	office := sight{office: castelloID}
 	person := sight{person: strings.Repeat("0", 2*digestSize)}
 	for name, v := range map[string]sight{"office": office, "person": person} {

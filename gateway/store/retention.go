@@ -29,6 +29,10 @@ type class struct {
 
 func atOnce(gateway.Retention) time.Duration { return 0 }
 
+// tokenIDKept is how long the id of an expired token is kept: a clock that was
+// ahead and is set back makes the token good again, and its id must be known.
+const tokenIDKept = 24 * time.Hour
+
 var ended = stateList(endedStates())
 
 // endedStates are the states nothing can follow.
@@ -45,7 +49,7 @@ var classes = []class{
 		left: `SELECT COUNT(*) FROM sessions WHERE expires_at <= $1`,
 	},
 	{
-		name: "token_ids", keep: atOnce, most: 1000,
+		name: "token_ids", keep: func(gateway.Retention) time.Duration { return tokenIDKept }, most: 1000,
 		due: `DELETE FROM used_jti WHERE jti_digest IN (
 	SELECT jti_digest FROM used_jti WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) RETURNING jti_digest, ''`,
 		left: `SELECT COUNT(*) FROM used_jti WHERE expires_at <= $1`,

@@ -134,25 +134,6 @@ func (s *Store) Counts(ctx context.Context, now time.Time) (gateway.Counts, erro
 	return c, nil
 }
 
-// NextOperation implements gateway.Store.
-func (s *Store) NextOperation(ctx context.Context, series string, now time.Time) (int64, error) {
-	var value int64
-	err := s.write(ctx, func(t *tx) error {
-		next, err := t.returning(`INSERT INTO series (name, value, updated_at) VALUES ($1, 1, $2)
-ON CONFLICT (name) DO UPDATE SET value = series.value + 1, updated_at = excluded.updated_at RETURNING value`,
-			series, micros(now))
-		if err != nil {
-			return err
-		}
-		_, err = one(next, &value)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	return value, nil
-}
-
 // OperationFor answers the number of a series that is kept for a key, else the
 // next one (at least floor, and greater than every one before) and keeps it;
 // fresh replaces what is kept. An empty key keeps nothing. Durable on return.
