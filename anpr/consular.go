@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"airegw/anpr/wssec"
 	"airegw/gateway/fault"
@@ -189,7 +190,8 @@ type AlignmentQuery struct {
 	OperationID string
 	Person      Query   // whose record; Reason and Actor as ever, AIREComune when known (needed for C003)
 	Post        PostRef // the consular post that asks; for C003
-	Residence   Address // as it should be, with Post as its consulate; zero leaves it out (C002 only)
+	Residence   Address // as it should be, abroad, with Post as its consulate; zero leaves it out (C002 only)
+	Since       string  // YYYY-MM-DD, since when; may be empty
 	Follow      string  // idOperazioneANPR of an earlier C002: asks how it stands, in place of asking anew
 }
 
@@ -231,6 +233,10 @@ func (c *Consular) Align(ctx context.Context, a AlignmentQuery) (Alignment, erro
 		return bad("follow")
 	case a.Service == ConsularC003 && !istatShape.MatchString(a.Person.AIREComune.ISTAT):
 		return bad("aire_comune")
+	case a.Residence != (Address{}) && a.Service == ConsularC002:
+		if field := a.residenceProblem(); field != "" {
+			return bad(field)
+		}
 	}
 	if err := a.Person.check(); err != nil {
 		return Alignment{}, err
@@ -239,7 +245,7 @@ func (c *Consular) Align(ctx context.Context, a AlignmentQuery) (Alignment, erro
 	if a.Service == ConsularC003 {
 		m.Post = postOf(a.Post)
 	} else {
-		m.Residence = residenceOf(a.Residence, a.Post)
+		m.Residence = residenceOf(a.Residence, a.Since, a.Post)
 	}
 	var calls []Call
 	answer, err := c.call(ctx, soapQuestion{service: a.Service, operation: a.OperationID, actor: a.Person.Actor, requester: true, message: m}, &calls)
@@ -277,6 +283,39 @@ func (c *Consular) Align(ctx context.Context, a AlignmentQuery) (Alignment, erro
 	c.log(ctx, err)
 	return Alignment{}, err
 }
+
+// residenceProblem names the first member of the residence that the schema does
+// not take (spec §4.4, localitaEstera): "" when there is none. A post without a
+// code of the register cannot ask for one, since consolato is mandatory.
+func (a AlignmentQuery) residenceProblem() string {
+	r := a.Residence
+	for _, m := range []struct {
+		name, text string
+		most       int
+	}{
+		{"street", r.Street, 120}, {"number", r.Number, 9}, {"care_of", r.CareOf, 100}, {"notes", r.Notes, 240},
+		{"postcode", r.Postcode, 10}, {"locality", r.Locality, 120}, {"province", r.Province, 30}, {"state_name", r.StateName, 120},
+	} {
+		if utf8.RuneCountInString(m.text) > m.most {
+			return "residence_" + m.name
+		}
+	}
+	switch {
+	case !r.Foreign, !stateShape.MatchString(r.StateISTAT):
+		return "residence_state"
+	case r.Locality == "":
+		return "residence_locality"
+	case r.Street == "" && (r.Number != "" || r.Postcode == "" && r.Province == "" && r.CareOf == ""):
+		return "residence_street" // toponimo has a name before it has a number
+	case a.Post.Code == "" || a.Post.Description == "":
+		return "residence_post"
+	case a.Since != "" && !dateShape.MatchString(a.Since):
+		return "residence_since"
+	}
+	return ""
+}
+
+var stateShape = regexp.MustCompile(`^[0-9]{3}$`)
 
 func (c *Consular) log(ctx context.Context, err *RegisterError) {
 	c.cfg.Logger.LogAttrs(ctx, slog.LevelWarn, "consular door failed",

@@ -56,8 +56,9 @@ type soapPerson struct {
 }
 
 type soapComune struct {
-	Name  string `xml:"nomeComune,omitempty"`
-	ISTAT string `xml:"codiceIstat"`
+	Name     string `xml:"nomeComune,omitempty"`
+	ISTAT    string `xml:"codiceIstat"`
+	Province string `xml:"siglaProvinciaIstat,omitempty"`
 }
 
 type soapPost struct {
@@ -70,6 +71,7 @@ type soapResidence struct {
 	Notes   string        `xml:"noteIndirizzo,omitempty"`
 	Foreign soapForeignAt `xml:"localitaEstera"`
 	CareOf  string        `xml:"presso,omitempty"`
+	Since   string        `xml:"dataDecorrenzaResidenza,omitempty"`
 }
 
 type soapForeignAt struct {
@@ -91,7 +93,15 @@ func comuneOf(c ComuneRef) *soapComune {
 	if c.ISTAT == "" {
 		return nil
 	}
-	return &soapComune{Name: c.Name, ISTAT: c.ISTAT}
+	out := &soapComune{Name: c.Name, ISTAT: c.ISTAT}
+	if known, ok := ComuneByISTAT(c.ISTAT); ok {
+		// The schema of the register wants name and province beside the code.
+		out.Province = known.ProvinceCode
+		if out.Name == "" {
+			out.Name = known.Name
+		}
+	}
+	return out
 }
 
 func postOf(p PostRef) *soapPost {
@@ -101,15 +111,19 @@ func postOf(p PostRef) *soapPost {
 	return &soapPost{Code: p.Code, Name: p.Description}
 }
 
-func residenceOf(a Address, p PostRef) *soapResidence {
+func residenceOf(a Address, since string, p PostRef) *soapResidence {
 	if !a.Foreign {
 		return nil
 	}
 	kind := a.Type
-	if kind == "" {
+	switch {
+	case kind != "":
+	case a.CareOf != "":
+		kind = "6"
+	default:
 		kind = "4"
 	}
-	return &soapResidence{Type: kind, Notes: a.Notes, CareOf: a.CareOf, Foreign: soapForeignAt{
+	return &soapResidence{Type: kind, Notes: a.Notes, CareOf: a.CareOf, Since: since, Foreign: soapForeignAt{
 		Postcode: a.Postcode, Locality: a.Locality, State: a.StateName, ISTAT: a.StateISTAT, Province: a.Province,
 		Street: a.Street, Number: a.Number, Post: postOf(p),
 	}}

@@ -589,6 +589,12 @@ func consularScenarios() []Scenario {
 		}, plainly(soapRefused("EN133"))),
 		soapScenario("cons-other-operation", "§4.2bis", "An operation the service has not is a fault.", doorC, aire, func(s *session) soapCall { return s.consular("C009", "aire", "") }, plainly(soapFault)),
 		{ID: "cons-c002", Clause: "§4.2bis", Sentence: "C002 stays open until a clerk of the comune closes it; its id tells how it stands.", Door: doorC, Roles: []string{"aire", "other"}, Management: true, run: alignmentLife},
+		{ID: "cons-c002-residence", Clause: "§4.2bis", Sentence: "The residence that a closed C002 asked for is what C001 answers.", Door: doorC, Roles: []string{"accented"}, Management: true, run: residenceLife},
+		residenceRefused("cons-c002-no-locality", "A corrected residence without its locality is refused.", "EN081", "<descrizioneLocalita>ROSARIO</descrizioneLocalita>", ""),
+		residenceRefused("cons-c002-no-consulate", "A corrected residence without its consulate is refused.", "EN081", "<consolato><codiceConsolato>2600103</codiceConsolato><descrizioneConsolato>BUENOS AIRES</descrizioneConsolato></consolato>", ""),
+		residenceRefused("cons-c002-nowhere", "A corrected residence needs a street, a postcode, a province or whose door it is.", "EN081", "<toponimo><denominazione>CALLE NUEVA</denominazione><numeroCivico>7</numeroCivico></toponimo>", ""),
+		residenceRefused("cons-c002-other-state", "A consulate that does not serve the state of the corrected residence is EC033.", "EC033", "<codiceStato>602</codiceStato>", "<codiceStato>241</codiceStato>"),
+		residenceRefused("cons-c002-long", "A member of the corrected residence that is too long is refused.", "EN489", "<numeroCivico>7</numeroCivico>", "<numeroCivico>1234567890</numeroCivico>"),
 		{ID: "cons-c002-twice", Clause: "§6", Sentence: "The same alignment request, still open, is EN179.", Door: doorC, Roles: []string{"aire"}, Management: true, run: func(s *session) error {
 			if _, err := s.soap(s.consular("C002", "aire", s.target.Subjects["aire"].Comune)); err != nil {
 				return err
@@ -642,4 +648,44 @@ func alignmentLife(s *session) error {
 	}
 	_, err = state(follow, "1")
 	return err
+}
+
+// newResidence is a corrected residence as C002 carries it.
+const newResidence = "<residenza><tipoIndirizzo>4</tipoIndirizzo><localitaEstera><indirizzoEstero>" +
+	"<localita><descrizioneLocalita>ROSARIO</descrizioneLocalita><codiceStato>602</codiceStato></localita>" +
+	"<toponimo><denominazione>CALLE NUEVA</denominazione><numeroCivico>7</numeroCivico></toponimo></indirizzoEstero>" +
+	"<consolato><codiceConsolato>2600103</codiceConsolato><descrizioneConsolato>BUENOS AIRES</descrizioneConsolato></consolato>" +
+	"</localitaEstera></residenza>"
+
+// residenceRefused changes one part of the residence.
+func residenceRefused(id, sentence, code, part, by string) Scenario {
+	return soapScenario(id, "§4.4", sentence, doorC, []string{"aire"}, func(s *session) soapCall {
+		c := s.consular("C002", "aire", s.target.Subjects["aire"].Comune)
+		c.inner += strings.Replace(newResidence, part, by, 1)
+		return c
+	}, plainly(soapRefused(code)))
+}
+
+// residenceLife asks for another residence, has it done, and looks.
+func residenceLife(s *session) error {
+	const role = "accented"
+	c := s.consular("C002", role, s.target.Subjects[role].Comune)
+	c.inner += newResidence
+	a, err := s.soap(c)
+	if err == nil {
+		err = errors.Join(soapHolds("./statoRichiesta", "0")(a), soapHolds("./residenza/localitaEstera/indirizzoEstero/toponimo/denominazione", "CALLE NUEVA")(a))
+	}
+	if err != nil {
+		return err
+	}
+	if _, err = s.manage(http.MethodPost, "/alignments/"+a.text("./testataRisposta/idOperazioneANPR"), nil); err != nil {
+		return err
+	}
+	a, err = s.soap(s.consular("C001", role, s.target.Subjects[role].Comune))
+	if err != nil {
+		return err
+	}
+	const abroad = "./listaSoggetti/datiSoggetto/residenza/localitaEstera/indirizzoEstero/"
+	_, undo := s.manage(http.MethodDelete, "/people/"+s.target.Subjects[role].CF, nil)
+	return errors.Join(soapHolds(abroad+"toponimo/denominazione", "CALLE NUEVA")(a), soapHolds(abroad+"localita/descrizioneLocalita", "ROSARIO")(a), undo)
 }

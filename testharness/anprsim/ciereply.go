@@ -66,8 +66,10 @@ type xmlLocality struct {
 
 type xmlResidence struct {
 	Kind    string      `xml:"tipoIndirizzo"`
+	Notes   string      `xml:"noteIndirizzo,omitempty"`
 	Foreign *xmlForeign `xml:"localitaEstera"`
 	Italian *xmlItalian `xml:"indirizzo"`
+	CareOf  string      `xml:"presso,omitempty"`
 	Since   string      `xml:"dataDecorrenzaResidenza,omitempty"`
 }
 
@@ -228,7 +230,10 @@ func xmlSubjectOf(p sim.Person, a reply) xmlSubject {
 	if home.ISO2 == "IT" {
 		out.Residence.Italian = &xmlItalian{CAP: home.Postcode, Street: home.Street, Number: home.Number, Comune: &comune{Name: home.Locality, ISTAT: home.ComuneISTAT, Province: home.Province}}
 	} else {
-		out.Residence.Kind = "4"
+		out.Residence.Kind, out.Residence.CareOf = "4", home.CareOf
+		if home.CareOf != "" {
+			out.Residence.Kind = "6"
+		}
 		out.Residence.Foreign = &xmlForeign{
 			CAP: home.Postcode, Street: home.Street, Number: home.Number,
 			Locality: &xmlLocality{Description: home.Locality, State: home.State, StateISTAT: home.StateISTAT, County: home.Province},

@@ -2,8 +2,10 @@ package anprsim
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"airegw/testharness/sim"
 )
@@ -20,6 +22,7 @@ type alignment struct {
 	Comune    string        `json:"comune,omitempty"` // ISTAT code
 	Residence *xmlResidence `json:"residence,omitempty"`
 	State     string        `json:"state"` // 0 open, 1 closed
+	Refused   bool          `json:"refused,omitempty"`
 }
 
 // Alignment is one as the management surface shows it.
@@ -29,7 +32,9 @@ type Alignment struct {
 	Sender    string `json:"sender"`
 	CF        string `json:"cf"`
 	Comune    string `json:"comune,omitempty"`
+	Residence bool   `json:"residence"` // a corrected residence came with it
 	Closed    bool   `json:"closed"`
+	Refused   bool   `json:"refused"` // closed, and the record stays as it was
 }
 
 // Alignments lists the requests, oldest first.
@@ -38,7 +43,7 @@ func (s *Server) Alignments() []Alignment {
 	defer s.mu.Unlock()
 	out := []Alignment{}
 	for _, a := range s.aligning {
-		out = append(out, Alignment{a.ID, a.Operation, a.Sender, a.CF, a.Comune, a.State == "1"})
+		out = append(out, Alignment{a.ID, a.Operation, a.Sender, a.CF, a.Comune, a.Residence != nil, a.State == "1", a.Refused})
 	}
 	slices.SortFunc(out, func(a, b Alignment) int {
 		if len(a.ID) != len(b.ID) {
@@ -49,23 +54,154 @@ func (s *Server) Alignments() []Alignment {
 	return out
 }
 
-// CloseAlignment closes a request, as the clerk does; the record itself is
-// corrected by Change. Durable on return when the simulator has a folder.
-func (s *Server) CloseAlignment(id string) error {
-	s.mu.Lock()
-	a, ok := s.aligning[id]
-	err := errors.New("no such request")
-	if ok {
-		a.State = "1"
+// CloseAlignment closes a request, as the clerk does: the residence that came
+// with it is the person's from now on, and a fiscal code asked for by C003 is
+// validated; anything else is corrected by Change. Closing one that is closed
+// changes nothing. Durable on return when the simulator has a folder.
+func (s *Server) CloseAlignment(id string) error { return s.closeAlignment(id, false) }
+
+// RefuseAlignment closes a request and leaves the record as it is. Its asker is
+// told no more than that it is closed: the schema has no word for a refusal.
+func (s *Server) RefuseAlignment(id string) error { return s.closeAlignment(id, true) }
+
+func (s *Server) closeAlignment(id string, refuse bool) error {
+	err := func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		a, ok := s.aligning[id]
+		if !ok {
+			return errors.New("no such request")
+		}
+		if a.State == "1" {
+			return nil
+		}
+		a.State, a.Refused = "1", refuse
+		err := s.append(entry{Kind: "cie", Align: &a})
+		if err != nil {
+			return err
+		}
 		s.aligning[id] = a
-		err = s.append(entry{Kind: "cie", Align: &a})
-	}
-	s.mu.Unlock()
+		r := s.nth(a.CF, 0)
+		if refuse || r == nil {
+			return nil
+		}
+		p := r.person.Clone()
+		switch {
+		case a.Operation == "C003":
+			p.CFValidity = "1"
+		case a.Residence != nil && !s.broken(MutantConsularResidence):
+			s.moveTo(&p, *a.Residence)
+		default:
+			return nil
+		}
+		err = s.append(entry{Kind: "person", CF: a.CF, Person: &p})
+		if err != nil {
+			return err
+		}
+		return s.setPerson(a.CF, 0, p)
+	}()
 	if err != nil {
 		return err
 	}
 	return s.flush()
 }
+
+// moveTo writes a corrected residence into a record.
+func (s *Server) moveTo(p *sim.Person, r xmlResidence) {
+	f, l := r.Foreign, r.Foreign.Locality
+	p.Address = sim.Address{
+		CareOf: r.CareOf, Street: f.Street, Number: f.Number, Postcode: f.CAP,
+		Locality: l.Description, Province: l.County, StateISTAT: l.StateISTAT, State: l.State,
+	}
+	for _, people := range s.original {
+		for _, q := range people {
+			if q.Address.StateISTAT == l.StateISTAT {
+				// The register's own name of the state, whatever was sent.
+				p.Address.State, p.Address.ISO2 = q.Address.State, q.Address.ISO2
+			}
+		}
+	}
+	p.Post = &sim.Post{Code: f.Post.Code, Seat: f.Post.Seat}
+	if r.Since != "" {
+		p.ResidenceSince = r.Since
+	}
+}
+
+// wrongResidence says what a residence of C002 lacks (spec §4.4, localitaEstera
+// and the limits of its members; tables 24 and 41 for the post). Nil when it is
+// right.
+func (s *Server) wrongResidence(req cieRequest) *reply {
+	no := func(code, text, field, value string) *reply {
+		r := refuses(req, code, text, field, value)
+		return &r
+	}
+	schema := func(field, value string) *reply {
+		return no("EN489", "La richiesta non risulta valida secondo lo schema", field, value)
+	}
+	r := req.Residence
+	if r == nil || s.broken(MutantConsularResidenceAny) {
+		return nil
+	}
+	if r.Kind != "4" && r.Kind != "6" || r.Italian != nil || r.Foreign == nil {
+		return schema("residenza.tipoIndirizzo", r.Kind)
+	}
+	f, l := r.Foreign, r.Foreign.Locality
+	switch {
+	case l == nil || !stateShape.MatchString(l.StateISTAT):
+		return schema("codiceStato", "")
+	case l.Description == "":
+		return no("EN081", "Il campo descrizioneLocalita è obbligatorio", "descrizioneLocalita", "")
+	case f.Post == nil:
+		return no("EN081", "Il campo consolato è obbligatorio", "consolato", "")
+	case f.Street == "" && f.CAP == "" && l.County == "" && r.CareOf == "":
+		return no("EN081", "Indicare almeno uno tra toponimo, cap, provincia/contea e presso", "localitaEstera", "")
+	case f.Street == "" && f.Number != "":
+		return schema("toponimo.denominazione", "")
+	case r.Since != "" && (!isDay(r.Since) || r.Since > romeDay(s.clock.Now())):
+		return schema("dataDecorrenzaResidenza", r.Since)
+	case !postShape.MatchString(f.Post.Code):
+		return no("EC032", "Codice consolato di residenza inesistente", "consolato", f.Post.Code)
+	case !s.seatAgrees(*f.Post):
+		return no("EC034", "Descrizione consolato incongruente con il codice", "consolato", f.Post.Seat)
+	case !s.postServes(f.Post.Code, l.StateISTAT):
+		return no("EC033", "Codice consolato incongruente con il codice dello stato estero di residenza", "codiceStato", l.StateISTAT)
+	}
+	for _, m := range []struct {
+		field, text string
+		most        int
+	}{
+		{"cap", f.CAP, 10}, {"numeroCivico", f.Number, 9}, {"denominazione", f.Street, 120}, {"descrizioneLocalita", l.Description, 120},
+		{"provinciaContea", l.County, 30}, {"presso", r.CareOf, 100}, {"noteIndirizzo", r.Notes, 240},
+	} {
+		if utf8.RuneCountInString(m.text) > m.most {
+			return schema(m.field, m.text)
+		}
+	}
+	return nil
+}
+
+// postServes compares a post with the states that the population lives in: for
+// want of the official table of districts, a state or a post that nobody has is
+// taken as it comes.
+func (s *Server) postServes(code, state string) bool {
+	known := false
+	for _, people := range s.original {
+		for _, p := range people {
+			if p.Post == nil || p.AIRE == nil {
+				continue
+			}
+			switch {
+			case p.Post.Code == code && p.Address.StateISTAT == state:
+				return true
+			case p.Post.Code == code && p.Scenario == "ok":
+				known = true
+			}
+		}
+	}
+	return !known
+}
+
+var stateShape = regexp.MustCompile(`^[0-9]{3}$`)
 
 // decideConsular applies the rules of door C. Call with the lock held.
 func (s *Server) decideConsular(x *exchange, req cieRequest, op string) reply {
@@ -84,6 +220,9 @@ func (s *Server) decideConsular(x *exchange, req cieRequest, op string) reply {
 		case !s.seatAgrees(*req.Post):
 			return no("EC034", "Descrizione consolato incongruente con il codice", "consolato", req.Post.Seat)
 		}
+	}
+	if wrong := s.wrongResidence(req); wrong != nil && req.operation == "C002" {
+		return *wrong
 	}
 	if req.Follow != "" {
 		known, ok := s.aligning[req.Follow]

@@ -194,9 +194,17 @@ func (s *Server) manageSOAP(w http.ResponseWriter, r *http.Request) {
 	sim.WriteJSON(w, http.StatusCreated, id)
 }
 
-// manageAlignment is the clerk of the comune who closes a request.
+// manageAlignment is the clerk of the comune who closes a request: what it asks
+// for is done, or with {"refused":true} is not.
 func (s *Server) manageAlignment(w http.ResponseWriter, r *http.Request) {
-	if manageFailed(w, s.CloseAlignment(r.PathValue("id"))) {
+	var body struct {
+		Refused bool `json:"refused"`
+	}
+	text, err := readBody(w, r, maxBody)
+	if err == nil && len(bytes.TrimSpace(text)) > 0 {
+		err = sim.ReadJSON(bytes.NewReader(text), maxBody, &body)
+	}
+	if manageFailed(w, err) || manageFailed(w, s.closeAlignment(r.PathValue("id"), body.Refused)) {
 		return
 	}
 	sim.WriteJSON(w, http.StatusOK, map[string]any{"alignments": s.Alignments()})

@@ -92,6 +92,9 @@ const (
 	MutantSOAPLowerID      = "soap-lower-id"
 	MutantConsularComune   = "consular-comune"
 	MutantConsularPending  = "consular-pending"
+	// The corrected residence of C002: not looked at, or never written.
+	MutantConsularResidenceAny = "consular-residence-any"
+	MutantConsularResidence    = "consular-residence-lost"
 )
 
 // wssMutants are the mutants of the rules that testharness/sim checks, by the
@@ -191,6 +194,8 @@ func Mutants() []Mutant {
 		{MutantSOAPLowerID, "§4.2", "a lower unknown idOperazioneComune is accepted"},
 		{MutantConsularComune, "§4.2bis", "C001 may leave out the comune of AIRE registration"},
 		{MutantConsularPending, "§6", "the same alignment request may be opened twice"},
+		{MutantConsularResidenceAny, "§4.4", "a residence may lack what the register needs"},
+		{MutantConsularResidence, "§4.2bis", "a closed request leaves the residence as it was"},
 	}
 }
 
