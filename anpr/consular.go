@@ -145,6 +145,10 @@ func (c *Consular) Check(ctx context.Context, q Query) (Record, error) {
 	got := map[Service]bool{}
 	if r.subject != nil {
 		rec.merge(ConsularC001, *r.subject)
+		if rec.Person.AIREComune.ISTAT == "" {
+			// Another comune than the one asked for is an error of the service.
+			rec.Person.AIREComune = q.AIREComune
+		}
 		rec.cancelled(r.subject)
 		// One answer tells what four services of door A do.
 		got[C015], got[C020], got[C019] = true, true, true

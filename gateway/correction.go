@@ -2,12 +2,10 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 
@@ -74,7 +72,7 @@ type Correction struct {
 	Answer    string            `json:"answer,omitempty"`    // the office's, or why it is closed
 	Reference string            `json:"reference,omitempty"` // door C's
 	Actor     Actor             `json:"-"`                   // who acted last
-	Due       time.Time         `json:"-"`                   // of the call to door C
+	Due       time.Time         `json:"-"`                   // of the next call to door C, or look at what is said to be done
 	Tries     int               `json:"-"`
 	Version   int64             `json:"-"`
 	OpenedAt  time.Time         `json:"opened_at"`
@@ -92,6 +90,12 @@ type CorrectionSubject struct {
 	Answer     string `json:"answer,omitempty"`
 	Was        string `json:"was,omitempty"` // what the record said of the part reported, when it was reported
 	Ask        string `json:"ask,omitempty"` // idempotency key of the question to door C
+	// AskedAt is when door C was asked, DoneAt when it, or the office, said that it
+	// is done.
+	AskedAt time.Time `json:"asked_at,omitzero"`
+	DoneAt  time.Time `json:"done_at,omitzero"`
+	// Residence is what C002 asked to be written.
+	Residence *CorrectedResidence `json:"residence,omitempty"`
 }
 
 // Reported says that a citizen opened it, not a check.
@@ -131,48 +135,11 @@ type CorrectionStore interface {
 	// ClaimCorrections answers up to n that wait for door C and are due, and
 	// makes them due again at the lease's end; each claim raises the version.
 	ClaimCorrections(ctx context.Context, now time.Time, lease time.Duration, n int) ([]Correction, error)
+
+	// ClaimFollowed answers up to n that were asked of door C, or are said to be
+	// done, and are due to be followed; as ClaimCorrections.
+	ClaimFollowed(ctx context.Context, now time.Time, lease time.Duration, n int) ([]Correction, error)
 }
-
-// Alignment is the consular service (door C) by which a post asks the register
-// to be put right; the profile that has it hands it in (Parts.Alignment).
-//
-// Errors: *anpr.RegisterError waits and is tried again; *AlignmentRefusal is the
-// service's final no; nothing else is expected, and waits.
-type Alignment interface {
-	Align(ctx context.Context, a AlignmentRequest) (AlignmentAnswer, error)
-}
-
-// AlignmentRequest is one question to door C.
-type AlignmentRequest struct {
-	Operation  string // AlignComune or AlignTaxCode
-	Key        string // the same for a repeat of the same question
-	Post       consulate.Post
-	Actor      Actor  // the operator of the post who asked
-	Reason     string // number of the request, for the register's audit
-	Code       string // what is wrong, as Correction.Code
-	FiscalCode string
-	Record     anpr.Record // as last seen; Found false when the register knows nothing
-	Comune     anpr.ComuneRef
-	Note       string // what the citizen said, may be empty
-}
-
-// AlignmentAnswer is what door C said.
-type AlignmentAnswer struct {
-	Reference string // its id of the request, to be quoted
-	Closed    bool   // statoRichiesta 1: done already
-}
-
-// AlignmentRefusal is a final no of door C: it does not change by repeating.
-type AlignmentRefusal struct {
-	Code string // the register's, as EC034
-	Err  error
-}
-
-// Error answers the refusal for the log.
-func (v *AlignmentRefusal) Error() string { return "door C refuses: " + v.Code }
-
-// Unwrap answers the client's own error.
-func (v *AlignmentRefusal) Unwrap() error { return v.Err }
 
 // correctionID names a correction: it is the same for the same finding about
 // the same person of a request, and fit for an address.
@@ -342,13 +309,17 @@ func (d Desk) Corrections(ctx context.Context, number string) ([]Correction, err
 	return list, wrap("read corrections", err)
 }
 
+// CorrectionsPage is how many tasks CorrectionTasks answers at most.
+const CorrectionsPage = 50
+
 // CorrectionTasks answers what the office of this scope has to act on, oldest
-// first, at most 50 after the one named. Forbidden for anybody but an office.
+// first, at most CorrectionsPage after the one named. Forbidden for anybody but
+// an office.
 func (d Desk) CorrectionTasks(ctx context.Context, after string) ([]Correction, error) {
 	if err := d.officeOnly(); err != nil {
 		return nil, err
 	}
-	list, err := d.g.store.Corrections(ctx, d.scope, "", after, 50)
+	list, err := d.g.store.Corrections(ctx, d.scope, "", after, CorrectionsPage)
 	return list, wrap("list corrections", err)
 }
 
@@ -385,34 +356,6 @@ func (d Desk) moveCorrection(ctx context.Context, c Correction, act string) erro
 	return wrap("store correction", err)
 }
 
-// AskAlignment asks door C to mend it (C002, C003), as an operator of the post
-// that has to act. The intent is durable on return; a worker asks. Conflict
-// "alignment_not_here" when door C cannot mend it, "alignment_under_way" when it
-// was asked; Unavailable "alignment_not_configured" without door C.
-func (d Desk) AskAlignment(ctx context.Context, id string) error {
-	c, err := d.correction(ctx, id)
-	switch {
-	case err != nil:
-		return err
-	case c.Status == CorrectionClosed:
-		return NewError(Conflict, "correction_closed")
-	case c.Operation == "":
-		return NewError(Conflict, "alignment_not_here")
-	case c.Status == CorrectionAsking || c.Status == CorrectionAsked:
-		return NewError(Conflict, "alignment_under_way")
-	case d.g.alignment == nil:
-		return NewError(Unavailable, "alignment_not_configured")
-	}
-	now := d.g.clock.Now()
-	c.Status, c.Due, c.Tries, c.Answer = CorrectionAsking, now, 0, ""
-	c.Subject.Ask = c.ID + "@" + strconv.FormatInt(now.UnixMicro(), 10)
-	err = d.moveCorrection(ctx, c, "alignment_asked")
-	if err == nil {
-		poke(d.g.wakeAlign)
-	}
-	return err
-}
-
 // AnswerCorrection records what the office that has to act did: CorrectionDone
 // (then the register is asked again at once for the request), CorrectionRight
 // (what a citizen reported is closed by it), CorrectionNotOurs. said is a line
@@ -434,7 +377,10 @@ func (d Desk) AnswerCorrection(ctx context.Context, id, answer, said string) err
 	if c.Status == CorrectionClosed {
 		return NewError(Conflict, "correction_closed")
 	}
-	c.Status, c.Answer, c.Subject.Answer = CorrectionAnswered, answer, said
+	c.Status, c.Answer, c.Subject.Answer, c.Due = CorrectionAnswered, answer, said, time.Time{}
+	if answer == CorrectionDone {
+		c.saidDone(answer, d.g.clock.Now())
+	}
 	if c.Reported() && answer == CorrectionRight {
 		c.Status = CorrectionClosed
 	}
@@ -573,91 +519,6 @@ func (g *Gateway) closeReported(ctx context.Context, r *Request, checked *Checke
 		}
 	}
 	return nil
-}
-
-// AlignOnce asks door C for the corrections that wait for it: claim, ask, keep
-// the reference or wait. again says that there may be more at once.
-func (g *Gateway) AlignOnce(ctx context.Context) (again bool, err error) {
-	if g.alignment == nil {
-		return false, nil
-	}
-	due, err := g.store.ClaimCorrections(ctx, g.clock.Now(), g.set.Lease, g.set.Workers)
-	if err != nil {
-		return false, wrap("claim corrections", err)
-	}
-	var wg sync.WaitGroup
-	errs := make([]error, len(due))
-	for i, c := range due {
-		wg.Go(func() { errs[i] = g.align(ctx, c) })
-	}
-	wg.Wait()
-	return len(due) > 0, errors.Join(errs...)
-}
-
-func (g *Gateway) align(ctx context.Context, c Correction) error {
-	ctx, cancel := context.WithTimeout(ctx, g.set.Lease)
-	defer cancel()
-	r, err := g.load(ctx, systemScope("correction"), c.Request)
-	if err != nil {
-		return err
-	}
-	ask := AlignmentRequest{
-		Operation: c.Operation, Key: c.Subject.Ask, Actor: c.Actor, Reason: r.ID, Code: c.Code,
-		FiscalCode: c.Subject.FiscalCode, Note: c.Subject.Said,
-	}
-	ask.Post, _ = consulate.PostByKey(c.Office.Code)
-	if r.Register != nil {
-		ask.Record = recordOf(r.Register, c.Person)
-		ask.Comune = ask.Record.Person.AIREComune
-	}
-	answer, err := g.alignment.Align(ctx, ask)
-	now := g.clock.Now()
-	var refused *AlignmentRefusal
-	act := "alignment_answered"
-	switch {
-	case errors.As(err, &refused):
-		// Somebody must look: it is open again, with the reason.
-		c.Status, c.Answer, act = CorrectionOpen, "refused", "alignment_refused"
-		c.Args = withArg(c.Args, "source", refused.Code)
-	case err != nil:
-		c.Tries++
-		c.Due = latest(now.Add(g.after(c.Tries)), retryAt(err))
-		act = "alignment_waits"
-		g.log.Warn("door C gave no clear answer", "operation", c.Operation, "correction", c.ID, "try", c.Tries, "err", err)
-	default:
-		c.Status, c.Reference, c.Due = CorrectionAsked, answer.Reference, time.Time{}
-	}
-	c.UpdatedAt = now
-	err = g.store.MoveCorrection(ctx, c, AuditEntry{At: now, Actor: c.Actor, Act: act, Subject: c.ID, Payload: map[string]string{"operation": c.Operation, "reference": c.Reference}})
-	if KindOf(err) == Conflict {
-		return nil // closed, or answered by the office, meanwhile
-	}
-	if err != nil {
-		return wrap("store correction", err)
-	}
-	if answer.Closed {
-		return g.askAgain(ctx, c.Request, c.Actor)
-	}
-	return nil
-}
-
-func withArg(args map[string]string, name, value string) map[string]string {
-	out := map[string]string{name: value}
-	for k, v := range args {
-		if k != name {
-			out[k] = v
-		}
-	}
-	return out
-}
-
-// retryAt answers when the register says to ask again, zero when it does not.
-func retryAt(err error) time.Time {
-	var r *anpr.RegisterError
-	if errors.As(err, &r) {
-		return r.RetryAt
-	}
-	return time.Time{}
 }
 
 // lineBreaks are kept in what people write; nothing else that is no character.

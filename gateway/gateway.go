@@ -129,6 +129,9 @@ type Settings struct {
 	RetryFirst   time.Duration // first wait after a failure; default 2 s, doubling
 	RetryMost    time.Duration // longest wait; default 15 min
 	Realign      time.Duration // how often a misaligned request asks the register again; default 6 h
+	AlignFollow  time.Duration // how often a request for alignment is followed; default 6 h
+	AlignOverdue time.Duration // after which one still open is shown as overdue; default 30 days
+	AlignSettle  time.Duration // how long the register may go on disagreeing with the consular file once mended; default 48 h
 	FeedEvery    time.Duration // how often the core's feed is read; default 30 s
 	AbandonAfter time.Duration // without any person's act, before a request nobody came back to ends; default 365 days
 	ParkAfter    int           // failures of one outbox row after which a person looks; default 50
@@ -148,6 +151,9 @@ func (s Settings) withDefaults() Settings {
 	set(&s.RetryFirst, 2*time.Second)
 	set(&s.RetryMost, 15*time.Minute)
 	set(&s.Realign, 6*time.Hour)
+	set(&s.AlignFollow, 6*time.Hour)
+	set(&s.AlignOverdue, 30*24*time.Hour)
+	set(&s.AlignSettle, 48*time.Hour)
 	set(&s.FeedEvery, 30*time.Second)
 	set(&s.AbandonAfter, 365*24*time.Hour)
 	if s.Workers <= 0 {
@@ -203,6 +209,7 @@ type Gateway struct {
 	peers    map[string]PeerHealth
 	forgetAt time.Time // when retention looks again
 	furthest time.Time // that the clock has been seen at
+	followAt time.Time // when corrections to be followed are looked for again
 	randMu   sync.Mutex
 	backoff  *rand.Rand
 }

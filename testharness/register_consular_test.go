@@ -27,7 +27,7 @@ func TestACorrectionGoesThroughTheConsularDoorOnce(t *testing.T) {
 	if err != nil || len(tasks) != 1 || tasks[0].Operation != gateway.AlignComune {
 		t.Fatalf("%+v %v", tasks, err)
 	}
-	w.must("ask", there.AskAlignment(w.ctx, tasks[0].ID))
+	w.must("ask", there.AskAlignment(w.ctx, tasks[0].ID, nil))
 	// The register takes it, and its answer is lost.
 	w.must("fault", w.sims.ANPR.Faults().Inject(anprsim.FaultAnswerUnsigned, 1))
 	w.drain("align", w.g.AlignOnce)

@@ -192,8 +192,8 @@ func TestAPostAsksTheConsularDoorAndARefusalComesBackToItsDesk(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].Office != office(t, p.AIRE.ComuneISTAT) || list[0].Operation != "" {
 		t.Fatalf("%+v %v", list, err)
 	}
-	refusedAs(t, w.desk(p.AIRE.ComuneISTAT).AskAlignment(w.ctx, list[0].ID), gateway.Conflict, "alignment_not_here")
-	refusedAs(t, w.desk("H501").AskAlignment(w.ctx, id), gateway.NotFound, "not_found")
+	refusedAs(t, w.desk(p.AIRE.ComuneISTAT).AskAlignment(w.ctx, list[0].ID, nil), gateway.Conflict, "alignment_not_here")
+	refusedAs(t, w.desk("H501").AskAlignment(w.ctx, id, nil), gateway.NotFound, "not_found")
 
 	align := func() gateway.Correction {
 		t.Helper()
@@ -202,15 +202,15 @@ func TestAPostAsksTheConsularDoorAndARefusalComesBackToItsDesk(t *testing.T) {
 		w.must("open", err)
 		return c
 	}
-	w.must("ask", there.AskAlignment(w.ctx, id))
-	refusedAs(t, there.AskAlignment(w.ctx, id), gateway.Conflict, "alignment_under_way")
+	w.must("ask", there.AskAlignment(w.ctx, id, nil))
+	refusedAs(t, there.AskAlignment(w.ctx, id, nil), gateway.Conflict, "alignment_under_way")
 	if c := align(); c.Status != gateway.CorrectionOpen || c.Answer != "refused" || c.Args["source"] != "EC034" {
 		t.Fatalf("%+v", c)
 	}
 	// An outage waits and is tried again with the same key; then it is taken.
 	door.err = context.DeadlineExceeded
 	w.pass(time.Second)
-	w.must("ask", there.AskAlignment(w.ctx, id))
+	w.must("ask", there.AskAlignment(w.ctx, id, nil))
 	if c := align(); c.Status != gateway.CorrectionAsking {
 		t.Fatalf("%+v", c)
 	}

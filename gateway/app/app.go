@@ -174,6 +174,7 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		Clock: o.Clock, Random: o.Random, Log: a.log, Settings: gateway.Settings{
 			Lease: c.Workers.Lease, Poll: c.Workers.Poll, Workers: c.Workers.Count, RecheckAfter: c.Workers.RecheckAfter,
 			RetryFirst: c.Workers.RetryFirst, RetryMost: c.Workers.RetryMost, Realign: c.Workers.Realign, FeedEvery: c.Workers.FeedEvery, AbandonAfter: c.Workers.AbandonAfter,
+			AlignFollow: c.Consular.follow(), AlignOverdue: c.Consular.overdue(),
 			Retention: c.Retention.retention(),
 		},
 	})

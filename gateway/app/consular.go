@@ -36,6 +36,10 @@ type ConsularConfig struct {
 	StationKey      string `yaml:"station_key_file"`
 	RegisterCert    string `yaml:"register_cert_file"` // who signs the answers, PEM, one or more; needed unless:
 	UnsignedAnswers bool   `yaml:"unsigned_answers"`   // answers are not signed, TLS alone vouches for them
+	// Follow is how often a request for alignment is followed, default 6h; Overdue
+	// after how long the desk is told that it is still open, default 720h.
+	Follow  time.Duration `yaml:"follow_every"`
+	Overdue time.Duration `yaml:"overdue_after"`
 	// Checks asks this door, and not PDND's, where the comune of AIRE registration
 	// is known already: rechecks then spend nothing of the services' daily quota.
 	Checks bool `yaml:"checks"`
@@ -60,9 +64,30 @@ func (c *Config) checkConsular(needed, bad func(path, text string)) {
 	if s.RegisterCert != "" && s.UnsignedAnswers {
 		bad("consular.unsigned_answers", "contradicts consular.register_cert_file")
 	}
+	if s.Follow < 0 || s.Follow > 0 && s.Follow < time.Minute {
+		bad("consular.follow_every", "at least 1m")
+	}
+	if s.Overdue < 0 || s.Overdue > 0 && s.Overdue < time.Hour {
+		bad("consular.overdue_after", "at least 1h")
+	}
 	if !s.suite().Known() {
 		bad("consular.suite", "rsa-sha256 or basic128rsa15")
 	}
+}
+
+// follow and overdue are zero, the defaults, without the door.
+func (s *ConsularConfig) follow() time.Duration {
+	if s == nil {
+		return 0
+	}
+	return s.Follow
+}
+
+func (s *ConsularConfig) overdue() time.Duration {
+	if s == nil {
+		return 0
+	}
+	return s.Overdue
 }
 
 func (s *ConsularConfig) suite() wssec.Suite {
@@ -188,17 +213,30 @@ func (a alignment) Align(ctx context.Context, ask gateway.AlignmentRequest) (gat
 		},
 		Post: anpr.PostRef{Code: ask.Post.ANPRCode, Description: ask.Post.RegisterName},
 	}
-	if ask.Operation == gateway.AlignTaxCode {
+	switch {
+	case ask.Operation == gateway.AlignTaxCode:
 		q.Service = anpr.ConsularC003
+	case ask.Follow != "":
+		q.Follow = ask.Follow
+	default:
+		q.Residence, q.Since = ask.Residence, ask.Since
 	}
 	for fresh := false; ; fresh = true {
 		var err error
-		q.OperationID, err = a.ids.of(ctx, ask.Key, fresh)
+		if ask.Follow != "" {
+			// Every look is a question of its own: a repeated id gets the first answer.
+			q.OperationID, err = a.ids.NextOperationID(ctx)
+		} else {
+			q.OperationID, err = a.ids.of(ctx, ask.Key, fresh)
+		}
 		if err != nil {
 			return gateway.AlignmentAnswer{}, err
 		}
 		answer, err := a.client.Align(ctx, q)
-		if err == nil {
+		switch {
+		case err == nil && answer.Pending:
+			return gateway.AlignmentAnswer{Pending: true}, nil
+		case err == nil:
 			return gateway.AlignmentAnswer{Reference: answer.Reference, Closed: answer.Done}, nil
 		}
 		var waits *anpr.RegisterError

@@ -36,8 +36,16 @@ AND (opened_at, id) > (SELECT a.opened_at, a.id FROM corrections a WHERE a.id = 
 	sqlClaimCorrections = `UPDATE corrections SET due = $1, version = version + 1
 WHERE id IN (SELECT id FROM corrections WHERE status = 'asking' AND due <= $2 ORDER BY due, id LIMIT $3)
 RETURNING ` + correctionColumns
+	// INDEXED BY: only what is not closed is read, however much is closed.
+	sqlClaimFollowed = `UPDATE corrections SET due = $1, version = version + 1
+WHERE id IN (SELECT id FROM corrections INDEXED BY corrections_office WHERE status <> 'closed'
+	AND (status = 'asked' OR status = 'answered' AND due > 0) AND due <= $2 ORDER BY due, id LIMIT $3)
+RETURNING ` + correctionColumns
+	pgClaimFollowed = `WITH ready AS MATERIALIZED (SELECT id FROM corrections WHERE status <> 'closed'
+	AND (status = 'asked' OR status = 'answered' AND due > 0) AND due <= $2 ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED)` + pgClaimed
 	pgClaimCorrections = `WITH ready AS MATERIALIZED (SELECT id FROM corrections WHERE status = 'asking' AND due <= $2
-	ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED)
+	ORDER BY due, id LIMIT $3 FOR UPDATE SKIP LOCKED)` + pgClaimed
+	pgClaimed = `
 UPDATE corrections c SET due = $1, version = c.version + 1 FROM ready WHERE c.id = ready.id
 RETURNING c.id, c.request_id, c.office_id, c.person, c.code, c.who, c.operation, c.args, c.status, c.answer, c.reference, c.actor,
 	c.due, c.tries, c.version, c.opened_at, c.updated_at, c.closed_at, c.key_id, c.private`
@@ -301,12 +309,21 @@ func (s *Store) MoveCorrection(ctx context.Context, c gateway.Correction, audit 
 
 // ClaimCorrections implements gateway.CorrectionStore.
 func (s *Store) ClaimCorrections(ctx context.Context, now time.Time, lease time.Duration, n int) ([]gateway.Correction, error) {
+	return s.claimCorrections(ctx, sqlClaimCorrections, pgClaimCorrections, now, lease, n)
+}
+
+// ClaimFollowed implements gateway.CorrectionStore.
+func (s *Store) ClaimFollowed(ctx context.Context, now time.Time, lease time.Duration, n int) ([]gateway.Correction, error) {
+	return s.claimCorrections(ctx, sqlClaimFollowed, pgClaimFollowed, now, lease, n)
+}
+
+func (s *Store) claimCorrections(ctx context.Context, sqlite, postgres string, now time.Time, lease time.Duration, n int) ([]gateway.Correction, error) {
 	if n <= 0 {
 		return nil, nil
 	}
 	var list []gateway.Correction
 	err := s.write(ctx, func(t *tx) error {
-		rows, err := t.returning(t.either(sqlClaimCorrections, pgClaimCorrections), micros(now.Add(lease)), micros(now), n)
+		rows, err := t.returning(t.either(sqlite, postgres), micros(now.Add(lease)), micros(now), n)
 		if err != nil {
 			return err
 		}

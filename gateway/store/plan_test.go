@@ -31,6 +31,7 @@ func TestHotQueriesNeverReadAWholeTable(t *testing.T) {
 		"SCAN halves USING INDEX halves_kept":                           true,
 		"SCAN requests USING INDEX requests_work":                       true, // what a worker has to do
 		"SCAN outbox USING INDEX outbox_due":                            true, // what is to be sent
+		"SCAN corrections USING INDEX corrections_office":               true, // once a minute, what is not closed
 		"SCAN requests USING COVERING INDEX requests_office":            true,
 	}
 	var seen []string
@@ -80,6 +81,8 @@ func TestHotQueriesNeverReadAWholeTable(t *testing.T) {
 	explain("pending", sqlPending, 10)
 	explain("count states", sqlCountStates)
 	explain("count work", sqlCountWork, 1)
+	explain("claim corrections", sqlClaimCorrections, arguments(3)...)
+	explain("claim followed", sqlClaimFollowed, arguments(3)...)
 	explain("wipe", sqlWipeBefore, arguments(2)...)
 	for _, text := range []string{
 		sqlNearWorkLease, sqlNearOutboxLease, sqlBackWork, sqlBackOutbox, sqlBackCorrections, sqlBackDialogues,

@@ -16,6 +16,7 @@ func FuzzForms(f *testing.F) {
 	f.Add("photo=p&print_right=r&quality_right=80&height_cm=170&station=S")
 	f.Add("/delivery/option=IT_ADDRESS&/delivery/address/street=Via&/delivery/delegate/surname=X")
 	f.Add("/parents/0/fiscal_code=A&/report/date=2026-01-01&/changed=name&/reason=changed_data&/channel=comune&office_name=roma")
+	f.Add("/residence/iso2=AR&/residence/street=Calle&/residence/since=2026-01-01")
 	s := &Server{}
 	f.Fuzz(func(t *testing.T, raw string) {
 		values, err := url.ParseQuery(raw)
@@ -32,6 +33,9 @@ func FuzzForms(f *testing.F) {
 		}
 		if d := readDelivery(values, "/delivery"); d.Address != nil && d.Option != "IT_ADDRESS" {
 			t.Error("an address with another delivery")
+		}
+		if r := readResidence(values); r != nil && *r == (gateway.CorrectedResidence{}) {
+			t.Error("an empty residence is asked for")
 		}
 		who := &event{who: caller{kind: Operator, office: gateway.Office{Kind: gateway.OfficeComune, Code: "054013"}}}
 		if in, _ := s.readInput(who, values); in.Office != "054013" {

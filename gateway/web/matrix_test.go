@@ -110,6 +110,11 @@ func matrix() map[string]row {
 	m["GET /operator/corrections/:id"] = row{own: hidden, other: hidden, none: no, cut: no}
 	m["POST /operator/corrections/:id/answer"] = row{form: url.Values{"answer": {"corrected"}}, own: hidden, other: hidden, none: no, cut: no}
 	m["POST /operator/corrections/:id/alignment"] = row{own: hidden, other: hidden, none: no, cut: no}
+	m["GET /api/v1/corrections"] = row{own: ok, other: ok, none: no, cut: no}
+	m["GET /api/v1/corrections/:id"] = row{own: hidden, other: hidden, none: no, cut: no}
+	m["POST /api/v1/corrections/:id/answer"] = row{body: `{"answer":"corrected"}`, own: hidden, other: hidden, none: no, cut: no}
+	m["POST /api/v1/corrections/:id/alignment"] = row{own: hidden, other: hidden, none: no, cut: no}
+	m["GET "+one+"/corrections"] = row{own: ok, other: hidden, none: no, cut: no}
 	// Acts: what the own office gets depends on the request's state, here
 	// prechecked; what matters is that nobody else gets anything but "not found".
 	for act, a := range map[string]struct {

@@ -3,9 +3,12 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 
+	"airegw/anpr"
+	"airegw/consulate"
 	"airegw/gateway"
 	"airegw/gateway/messages"
 )
@@ -29,19 +32,15 @@ type correctionsPage struct {
 
 // pageCorrections is GET /operator/corrections.
 func (s *Server) pageCorrections(c *gin.Context, ev *event) error {
-	after := c.Query("after")
-	if len(after) > 100 {
-		return wrong("/after", "text_too_long")
+	after, err := afterOf(c)
+	if err != nil {
+		return err
 	}
 	tasks, err := s.desk(ev).CorrectionTasks(c.Request.Context(), after)
 	if err != nil {
 		return err
 	}
-	page := correctionsPage{Tasks: tasks}
-	if len(tasks) == 50 {
-		page.Next = tasks[len(tasks)-1].ID
-	}
-	return s.show(c, http.StatusOK, "corrections", s.view(ev, "page.corrections", page))
+	return s.show(c, http.StatusOK, "corrections", s.view(ev, "page.corrections", correctionsPage{Tasks: tasks, Next: nextOf(tasks)}))
 }
 
 // correctionPage is one task with whose record it is.
@@ -50,7 +49,31 @@ type correctionPage struct {
 	Path     string
 	Answers  []choice
 	CanAlign bool
+	States   []choice // where a corrected residence may be; none where none can be asked for
 	Open     bool
+	// Residence is what fills the form in at first.
+	Residence gateway.CorrectedResidence
+}
+
+// statesOf are the states a post serves.
+func statesOf(o gateway.Office, lang, chosen string) []choice {
+	var out []choice
+	for _, iso2 := range consulate.Served() {
+		posts, _ := consulate.PostsServing(iso2)
+		if !slices.ContainsFunc(posts, func(p consulate.Post) bool { return p.Key == o.Code }) {
+			continue
+		}
+		state, ok := anpr.StateByISO2(iso2)
+		if !ok {
+			continue
+		}
+		name := state.NameIT
+		if lang == "en" && state.NameEN != "" {
+			name = state.NameEN
+		}
+		out = append(out, choice{Value: iso2, Label: name, Chosen: iso2 == chosen})
+	}
+	return out
 }
 
 // pageCorrection is GET /operator/corrections/:id; the look is audited.
@@ -69,6 +92,12 @@ func (s *Server) showCorrection(c *gin.Context, ev *event, status int, set func(
 	}
 	page := correctionPage{Task: task, Path: "/operator/corrections/" + url.PathEscape(task.ID), Open: task.Status != gateway.CorrectionClosed}
 	page.CanAlign = page.Open && task.Operation != "" && task.Status != gateway.CorrectionAsking && task.Status != gateway.CorrectionAsked
+	if page.CanAlign && task.Operation == gateway.AlignComune {
+		if task.Subject.Residence != nil {
+			page.Residence = *task.Subject.Residence // asked for before, and not taken
+		}
+		page.States = statesOf(task.Office, ev.lang, page.Residence.ISO2)
+	}
 	for _, a := range []string{gateway.CorrectionDone, gateway.CorrectionRight, gateway.CorrectionNotOurs} {
 		page.Answers = append(page.Answers, choice{Value: a, Label: messages.Text(ev.lang, "correction.answer."+a, nil)})
 	}
@@ -102,7 +131,7 @@ func (s *Server) pageAlign(c *gin.Context, ev *event) error {
 	if err != nil {
 		return err
 	}
-	return s.afterCorrection(c, ev, "alignment", f, s.desk(ev).AskAlignment(c.Request.Context(), correctionOf(c)))
+	return s.afterCorrection(c, ev, "alignment", f, s.desk(ev).AskAlignment(c.Request.Context(), correctionOf(c), readResidence(f)))
 }
 
 func (s *Server) afterCorrection(c *gin.Context, ev *event, done string, f url.Values, err error) error {

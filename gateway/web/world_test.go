@@ -99,6 +99,12 @@ var worldStart = time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC)
 
 func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 	t.Helper()
+	return newWorldOf(t, nil, change...)
+}
+
+// newWorldOf is a world with a consular door.
+func newWorldOf(t *testing.T, door gateway.Alignment, change ...func(*web.Options)) *world {
+	t.Helper()
 	dir := t.TempDir()
 	w := &world{t: t, now: worldStart, core: &core{orders: map[string]*held{}}, reg: &register{}, own: &registry{}, log: &safeBuffer{}}
 	w.core.now = w.Now
@@ -124,7 +130,8 @@ func newWorld(t *testing.T, change ...func(*web.Options)) *world {
 		Notices: gateway.Notices{
 			Reporters: []gateway.Reporter{{ID: "questura", Keys: jose.NewKeySet(w.police.Public())}}, Audience: reportAudience,
 		},
-		Store: w.store, Register: w.reg, Core: w.core, Rules: policies.Shipped(), Owners: w.owners, Registries: w.own, Clock: w, Random: rand.Reader, Log: log,
+		Alignment: door,
+		Store:     w.store, Register: w.reg, Core: w.core, Rules: policies.Shipped(), Owners: w.owners, Registries: w.own, Clock: w, Random: rand.Reader, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -63,8 +63,39 @@ func correctionsKept(t *testing.T, b *bench) {
 	if err != nil || len(again) != 0 {
 		t.Fatalf("claimed twice: %+v %v", again, err)
 	}
-	claimed[0].Status, claimed[0].Reference = gateway.CorrectionAsked, "ref"
+	claimed[0].Status, claimed[0].Reference, claimed[0].Due = gateway.CorrectionAsked, "ref", time.Time{}
 	must(t, b.MoveCorrection(b.ctx, claimed[0]))
+
+	// What was asked is followed when it is due, by one worker; at once when it
+	// was asked by a version that did not follow.
+	followed, err := b.ClaimFollowed(b.ctx, b.clock.Now(), time.Minute, 5)
+	if err != nil || len(followed) != 1 || followed[0].ID != missing.ID {
+		t.Fatalf("%+v %v", followed, err)
+	}
+	again, err = b.ClaimFollowed(b.ctx, b.clock.Now(), time.Minute, 5)
+	if err != nil || len(again) != 0 {
+		t.Fatalf("followed twice: %+v %v", again, err)
+	}
+	followed[0].Due = b.clock.Now().Add(time.Hour)
+	followed[0].Subject.Residence = &gateway.CorrectedResidence{ISO2: "AR", Locality: "Rosario"}
+	must(t, b.MoveCorrection(b.ctx, followed[0]))
+	again, err = b.ClaimFollowed(b.ctx, b.clock.Now().Add(59*time.Minute), time.Minute, 5)
+	if err != nil || len(again) != 0 {
+		t.Fatalf("too early: %+v %v", again, err)
+	}
+	again, err = b.ClaimFollowed(b.ctx, b.clock.Now().Add(time.Hour), time.Minute, 5)
+	if err != nil || len(again) != 1 || again[0].Subject.Residence == nil || again[0].Subject.Residence.Locality != "Rosario" {
+		t.Fatalf("%+v %v", again, err)
+	}
+	// What an office says is looked after only where that was asked for.
+	again[0].Status, again[0].Due = gateway.CorrectionAnswered, time.Time{}
+	must(t, b.MoveCorrection(b.ctx, again[0]))
+	none, err := b.ClaimFollowed(b.ctx, b.clock.Now().Add(time.Hour), time.Minute, 5)
+	if err != nil || len(none) != 0 {
+		t.Fatalf("%+v %v", none, err)
+	}
+	again[0].Status, again[0].Version = gateway.CorrectionAsked, again[0].Version+1
+	must(t, b.MoveCorrection(b.ctx, again[0]))
 
 	// A check that finds it still leaves it as it is and closes the other.
 	moved := gateway.Change{
