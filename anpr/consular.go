@@ -297,8 +297,14 @@ func (a AlignmentQuery) residenceProblem() string {
 		name, text string
 		most       int
 	}{
-		{"street", r.Street, 120}, {"number", r.Number, 9}, {"care_of", r.CareOf, 100}, {"notes", r.Notes, 240},
-		{"postcode", r.Postcode, 10}, {"locality", r.Locality, 120}, {"province", r.Province, 30}, {"state_name", r.StateName, 120},
+		{"street", r.Street, 120},
+		{"number", r.Number, 9},
+		{"care_of", r.CareOf, 100},
+		{"notes", r.Notes, 240},
+		{"postcode", r.Postcode, 10},
+		{"locality", r.Locality, 120},
+		{"province", r.Province, 30},
+		{"state_name", r.StateName, 120},
 	} {
 		if utf8.RuneCountInString(m.text) > m.most {
 			return "residence_" + m.name

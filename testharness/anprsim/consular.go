@@ -170,8 +170,13 @@ func (s *Server) wrongResidence(req cieRequest) *reply {
 		field, text string
 		most        int
 	}{
-		{"cap", f.CAP, 10}, {"numeroCivico", f.Number, 9}, {"denominazione", f.Street, 120}, {"descrizioneLocalita", l.Description, 120},
-		{"provinciaContea", l.County, 30}, {"presso", r.CareOf, 100}, {"noteIndirizzo", r.Notes, 240},
+		{"cap", f.CAP, 10},
+		{"numeroCivico", f.Number, 9},
+		{"denominazione", f.Street, 120},
+		{"descrizioneLocalita", l.Description, 120},
+		{"provinciaContea", l.County, 30},
+		{"presso", r.CareOf, 100},
+		{"noteIndirizzo", r.Notes, 240},
 	} {
 		if utf8.RuneCountInString(m.text) > m.most {
 			return schema(m.field, m.text)
