@@ -22,8 +22,6 @@ type Retention struct {
 	// Login is how long the evidence of a login is kept; default 24 months (D
 	// log_management) and one.
 	Login time.Duration
-	// Booking is how long an appointment is kept after its day; default 90 days.
-	Booking time.Duration
 	// Report is how long a report of a lost or stolen card is kept; default 11
 	// years, as the dossier.
 	Report time.Duration
@@ -36,7 +34,7 @@ func (r Retention) WithDefaults() Retention {
 	for _, f := range []struct {
 		at   *time.Duration
 		days time.Duration
-	}{{&r.Dossier, 4018}, {&r.Audit, 3653}, {&r.Login, 762}, {&r.Booking, 90}, {&r.Report, 4018}} {
+	}{{&r.Dossier, 4018}, {&r.Audit, 3653}, {&r.Login, 762}, {&r.Report, 4018}} {
 		if *f.at <= 0 {
 			*f.at = f.days * day
 		}

@@ -18,7 +18,6 @@ type RetentionConfig struct {
 	DossierDays int `yaml:"dossier_days"` // personal data of an ended request; default 4018
 	AuditDays   int `yaml:"audit_days"`   // payloads of audit entries; default 3653
 	LoginDays   int `yaml:"login_days"`   // evidence of logins; default 762, never less than 731
-	BookingDays int `yaml:"booking_days"` // appointments after their day; default 90
 	ReportDays  int `yaml:"report_days"`  // reports and notices of lost and stolen cards; default 4018
 }
 
@@ -29,7 +28,7 @@ const leastLogin = 731
 func (r RetentionConfig) retention() gateway.Retention {
 	days := func(n int) time.Duration { return time.Duration(n) * 24 * time.Hour }
 	return gateway.Retention{
-		Dossier: days(r.DossierDays), Audit: days(r.AuditDays), Login: days(r.LoginDays), Booking: days(r.BookingDays), Report: days(r.ReportDays),
+		Dossier: days(r.DossierDays), Audit: days(r.AuditDays), Login: days(r.LoginDays), Report: days(r.ReportDays),
 	}
 }
 
@@ -70,7 +69,7 @@ type ReporterConfig struct {
 func (c *Config) checkSecurity(bad func(path, text string)) {
 	for path, days := range map[string]int{
 		"dossier_days": c.Retention.DossierDays, "audit_days": c.Retention.AuditDays, "login_days": c.Retention.LoginDays,
-		"booking_days": c.Retention.BookingDays, "report_days": c.Retention.ReportDays,
+		"report_days": c.Retention.ReportDays,
 	} {
 		if days < 0 || days > 100*366 {
 			bad("retention."+path, "a number of days, at most 36600")
