@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -10,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"regexp"
 	"strings"
@@ -20,8 +18,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
 
 	"airegw/gateway"
 	"airegw/gateway/fault"
@@ -527,36 +523,6 @@ func pgSchema(text string) string {
 		text = w.from.ReplaceAllString(text, w.to)
 	}
 	return text
-}
-
-// pgMigrations are the migrations as PostgreSQL reads them.
-type pgMigrations struct{ fs.FS }
-
-// Open implements fs.FS.
-func (m pgMigrations) Open(name string) (fs.File, error) {
-	f, err := m.FS.Open(name)
-	if err != nil || !strings.HasSuffix(name, ".sql") {
-		return f, err
-	}
-	raw, err := io.ReadAll(f)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &pgMigration{f, bytes.NewReader([]byte(pgSchema(string(raw))))}, nil
-}
-
-// ReadDir implements fs.ReadDirFS.
-func (m pgMigrations) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(m.FS, name) }
-
-type pgMigration struct {
-	fs.File
-	text *bytes.Reader
-}
-
-func (m *pgMigration) Read(p []byte) (int, error) { return m.text.Read(p) }
-
-func pgProvider(db *sql.DB, files fs.FS) (*goose.Provider, error) {
-	return goose.NewProvider(database.DialectPostgres, db, pgMigrations{files}, goose.WithDisableGlobalRegistry(true))
 }
 
 // isPostgres says what a pool speaks.

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,8 +10,6 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
 	"modernc.org/sqlite"
 
 	"airegw/gateway"
@@ -20,9 +17,6 @@ import (
 
 // This file holds what is SQLite's own: how a file is opened, locked and
 // migrated, the statements that differ from PostgreSQL's, the error codes.
-
-//go:embed migrations/*.sql
-var migrationFiles embed.FS
 
 // readers is how many connections read at once.
 const readers = 6
@@ -159,17 +153,6 @@ func (s *Store) migrate(ctx context.Context, db *sql.DB, environment string) err
 		return translate("mark database", err)
 	}
 	return nil
-}
-
-func migrations(db *sql.DB) (*goose.Provider, error) {
-	files, err := fs.Sub(migrationFiles, "migrations")
-	if err != nil {
-		return nil, err
-	}
-	if isPostgres(db) {
-		return pgProvider(db, files)
-	}
-	return goose.NewProvider(database.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
 }
 
 // checkSchema compares the schema's version with this program's, read-only.
