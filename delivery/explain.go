@@ -1,13 +1,9 @@
 package delivery
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"io"
-	"strings"
-	"unicode/utf8"
 
+	"airegw/gateway/strictjson"
 	"airegw/policies"
 )
 
@@ -77,29 +73,25 @@ func ExplainLabel(b []byte) (LabelExplanation, error) {
 	return LabelExplanation{lines, Validate(*in.Address)}, nil
 }
 
-// strict decodes one JSON object and refuses unknown members and what follows.
+// strict decodes one JSON object and names the first thing that is wrong.
 func strict(b []byte, into any) error {
-	if !utf8.Valid(b) {
+	err := strictjson.Rules{}.Decode(b, into)
+	var wrong *strictjson.Error
+	var fe *policies.FactsError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &fe):
+		return &InputError{"input_date", "from"} // the only date a line can hold
+	case !errors.As(err, &wrong):
 		return &InputError{"input_json", "$"}
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-			return &InputError{"input_member", strings.Trim(name, `"`)}
-		}
-		var fe *policies.FactsError
-		if errors.As(err, &fe) {
-			return &InputError{"input_date", "from"} // the only date a line can hold
-		}
-		var te *json.UnmarshalTypeError
-		if errors.As(err, &te) && te.Field != "" {
-			return &InputError{"input_member", te.Field}
-		}
+	switch p := wrong.Problems[0]; p.Code {
+	case strictjson.Unknown:
+		return &InputError{"input_member", p.Path.Last()}
+	case strictjson.Repeated, strictjson.WrongType:
+		return &InputError{"input_member", p.Path.Dotted()}
+	default:
 		return &InputError{"input_json", "$"}
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return &InputError{"input_json", "$"}
-	}
-	return nil
 }

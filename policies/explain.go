@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
-	"unicode/utf8"
 )
 
 // Explanation is the answer to a situation, for other systems: the published
@@ -132,17 +131,9 @@ type givenJSON struct {
 // ParseSituation reads the facts of one situation with the rules it supposes
 // ("given_policy": one rule or a list). It is as strict as ParseFacts.
 func ParseSituation(b []byte) (Facts, []Given, error) {
-	if !utf8.Valid(b) {
-		return Facts{}, nil, &FactsError{Code: CodeFactsJSON, Field: "$", Value: "invalid UTF-8"}
-	}
-	if err := checkMembers(b); err != nil {
-		return Facts{}, nil, err
-	}
 	var s situation
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
-		return Facts{}, nil, factsJSONError(b, err)
+	if err := readStrictly(b, &s); err != nil {
+		return Facts{}, nil, err
 	}
 	f := Facts(s.factsJSON)
 	if err := f.Check(); err != nil {
@@ -164,10 +155,8 @@ func parseGiven(raw json.RawMessage) ([]Given, error) {
 		raw = append(append([]byte{'['}, raw...), ']')
 	}
 	var in []givenJSON
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return nil, factsJSONError(nil, err)
+	if err := readStrictly(raw, &in); err != nil {
+		return nil, err
 	}
 	out := make([]Given, 0, len(in))
 	for _, g := range in {
@@ -227,21 +216,13 @@ type ExpiryExplanation struct {
 // ExplainExpiry answers {"request_date","birth_date","fingerprints"}: until
 // when a card would be valid and by which rule. The error is a *FactsError.
 func (s *Set) ExplainExpiry(b []byte) (ExpiryExplanation, error) {
-	if !utf8.Valid(b) {
-		return ExpiryExplanation{}, &FactsError{Code: CodeFactsJSON, Field: "$", Value: "invalid UTF-8"}
-	}
-	if err := checkMembers(b); err != nil {
-		return ExpiryExplanation{}, err
-	}
 	var in struct {
 		RequestDate  Date         `json:"request_date"`
 		BirthDate    Date         `json:"birth_date"`
 		Fingerprints Fingerprints `json:"fingerprints"`
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return ExpiryExplanation{}, factsJSONError(b, err)
+	if err := readStrictly(b, &in); err != nil {
+		return ExpiryExplanation{}, err
 	}
 	exp, id, err := s.Expiry(in.RequestDate, in.BirthDate, in.Fingerprints)
 	if err != nil {

@@ -7,11 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"airegw/gateway/strictjson"
 )
 
 // Channel says at which kind of office the request is made.
@@ -441,17 +442,9 @@ type factsJSON Facts
 // UnmarshalJSON reads facts strictly: unknown or repeated members, unknown
 // codes, trailing bytes and invalid UTF-8 are *FactsError.
 func (f *Facts) UnmarshalJSON(b []byte) error {
-	if !utf8.Valid(b) {
-		return &FactsError{Code: CodeFactsJSON, Field: "$", Value: "invalid UTF-8"}
-	}
-	if err := checkMembers(b); err != nil {
-		return err
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
 	var v factsJSON
-	if err := d.Decode(&v); err != nil {
-		return factsJSONError(b, err)
+	if err := readStrictly(b, &v); err != nil {
+		return err
 	}
 	out := Facts(v)
 	if err := out.Check(); err != nil {
@@ -494,29 +487,62 @@ func (f Facts) Digest() string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// factsJSONError turns the decoder's errors into one that names the member.
-func factsJSONError(b []byte, err error) error {
-	var fe *FactsError
-	var te *json.UnmarshalTypeError
+// readStrictly reads one document, so that no two readers of the same line can
+// see two different situations. The error is a *FactsError that names the first
+// member at fault.
+func readStrictly(b []byte, dst any) error {
+	err := strictjson.Rules{}.Decode(b, dst)
+	var wrong *strictjson.Error
 	switch {
-	case errors.As(err, &te) && te.Field != "":
-		// A situation embeds the facts; the path must not say so.
-		return &FactsError{Code: CodeFactsType, Field: strings.TrimPrefix(te.Field, "factsJSON."), Value: "JSON " + te.Value}
-	case errors.As(err, &fe):
-	default:
-		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-			return &FactsError{Code: CodeFactsMember, Field: strings.Trim(clip(name), `"`)}
-		}
-		fe = &FactsError{Code: CodeFactsJSON, Field: "$", Value: clip(err.Error())}
+	case err == nil:
+		return nil
+	case !errors.As(err, &wrong):
+		return selfReadError(b, err)
 	}
-	// encoding/json does not say where a type that reads itself stood.
+	p := wrong.Problems[0]
+	if p.Code == strictjson.WrongType && len(p.Path) == 0 {
+		return selfReadError(b, err) // a type that reads text, given none
+	}
+	whole := &FactsError{Code: CodeFactsJSON, Field: "$"}
+	switch p.Code {
+	case strictjson.Unknown:
+		return &FactsError{Code: CodeFactsMember, Field: clip(p.Path.Last())}
+	case strictjson.Repeated:
+		return &FactsError{Code: CodeFactsMember, Field: clip(p.Path.Last()), Value: "repeated"}
+	case strictjson.WrongType:
+		// A situation embeds the facts; the path must not say so.
+		return &FactsError{Code: CodeFactsType, Field: strings.TrimPrefix(p.Path.Dotted(), "factsJSON."), Value: "JSON " + p.Found}
+	case strictjson.NotJSON:
+		whole.Value = clip(p.Err.Error())
+		if len(bytes.TrimSpace(b)) == 0 {
+			whole.Value = "empty"
+		}
+	case strictjson.NotUTF8:
+		whole.Value = "invalid UTF-8"
+	case strictjson.NotObject:
+		whole.Value = "not an object"
+	case strictjson.Follows:
+		whole.Value = "bytes after the object"
+	default:
+		whole.Value = string(p.Code)
+	}
+	return whole
+}
+
+// selfReadError names the member whose own reading refused: encoding/json does
+// not say where a type that reads itself stood.
+func selfReadError(b []byte, err error) error {
 	var doc map[string]any
 	if json.Unmarshal(b, &doc) == nil {
 		if at, code, v := badMember("", doc); at != "" {
 			return &FactsError{Code: code, Field: at, Value: clip(v)}
 		}
 	}
-	return fe
+	var fe *FactsError
+	if errors.As(err, &fe) {
+		return fe
+	}
+	return &FactsError{Code: CodeFactsJSON, Field: "$", Value: clip(err.Error())}
 }
 
 // Members that read themselves.
@@ -557,71 +583,6 @@ func badMember(path string, doc map[string]any) (at, code, value string) {
 		}
 	}
 	return "", "", ""
-}
-
-// checkMembers refuses a member written twice or in another case: encoding/json
-// would let the last one win and match names whatever their case, and two
-// readers of the same line could then see two different situations. It also
-// refuses anything but exactly one object.
-func checkMembers(b []byte) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	type level struct {
-		seen map[string]bool // nil inside an array
-		key  bool            // the next string is a member's name
-	}
-	var stack []level
-	first := true
-	for {
-		tok, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return &FactsError{Code: CodeFactsJSON, Field: "$", Value: clip(err.Error())}
-		}
-		if !first && len(stack) == 0 {
-			return &FactsError{Code: CodeFactsJSON, Field: "$", Value: "bytes after the object"}
-		}
-		if first && tok != json.Delim('{') {
-			return &FactsError{Code: CodeFactsJSON, Field: "$", Value: "not an object"}
-		}
-		first = false
-		if dl, ok := tok.(json.Delim); ok {
-			switch dl {
-			case '{':
-				stack = append(stack, level{seen: map[string]bool{}, key: true})
-			case '[':
-				stack = append(stack, level{})
-			default:
-				stack = stack[:len(stack)-1]
-				if n := len(stack); n > 0 && stack[n-1].seen != nil {
-					stack[n-1].key = true
-				}
-			}
-			continue
-		}
-		top := &stack[len(stack)-1]
-		if top.seen == nil {
-			continue
-		}
-		if !top.key {
-			top.key = true
-			continue
-		}
-		name, _ := tok.(string)
-		if top.seen[name] {
-			return &FactsError{Code: CodeFactsMember, Field: clip(name), Value: "repeated"}
-		}
-		if name != strings.ToLower(name) {
-			return &FactsError{Code: CodeFactsMember, Field: clip(name)}
-		}
-		top.seen[name] = true
-		top.key = false
-	}
-	if first {
-		return &FactsError{Code: CodeFactsJSON, Field: "$", Value: "empty"}
-	}
-	return nil
 }
 
 func reasonIndex(r Reason) int {

@@ -283,40 +283,6 @@ func answerLabel(line json.RawMessage) (delivery.LabelExplanation, error) {
 	return answer, lineErrorOf(err)
 }
 
-// checkShape refuses members that shape does not have and decodes the line into
-// target, a pointer, to find values of a wrong type; both with their path.
-func checkShape(line json.RawMessage, shape reflect.Type, target any) error {
-	walk := memberWalk{decoder: json.NewDecoder(bytes.NewReader(line))}
-	walk.decoder.UseNumber()
-	if err := walk.value(shape, ""); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(line, target); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) {
-			return &lineError{"wrong_type", wrong.Field, fmt.Sprintf("%s stands where %s is expected", wrong.Value, jsonWord(wrong.Type))}
-		}
-		return &lineError{"invalid_json", "", err.Error()}
-	}
-	return nil
-}
-
-// jsonWord names a Go type as people who write JSON do.
-func jsonWord(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Struct, reflect.Map:
-		return "an object"
-	case reflect.Slice, reflect.Array:
-		return "a list"
-	case reflect.Int:
-		return "a whole number"
-	case reflect.Bool:
-		return "true or false"
-	default:
-		return "a " + t.Kind().String()
-	}
-}
-
 // checkDate refuses what is no date; null and "" say that it is not known.
 func checkDate(field string, text *string) error {
 	if text == nil || *text == "" {

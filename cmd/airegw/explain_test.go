@@ -270,7 +270,7 @@ func TestLabelsAreAnsweredLineByLine(t *testing.T) {
 		{address(`"street":"Invalidenstraße","postcode":"10115","locality":"Berlin","zip":"1"`), `{"error":{"code":"unknown_member","field":"address.zip"`},
 		{`{"address":null}`, `{"error":{"code":"required","field":"address"`},
 		{`{}`, `{"error":{"code":"required","field":"address"`},
-		{`{"address":[]}`, `{"error":{"code":"wrong_type","field":"address","text":"array stands where an object is expected"}}`},
+		{`{"address":[]}`, `{"error":{"code":"wrong_type","field":"address","text":"a list stands where an object is expected"}}`},
 		{`{"address":{"iso2":"QQ"}}`, `{"error":{"code":"address_country_unknown","field":"address.iso2"`},
 	})
 }

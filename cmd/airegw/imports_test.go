@@ -16,7 +16,7 @@ import (
 // those of lines above its own, and inside a line only where `within` says so.
 // A package matches the longest entry that is its path or a parent of it.
 var layers = [][]string{
-	{"gateway/fault"},
+	{"gateway/fault", "gateway/strictjson"},
 	{"gateway/jose", "gateway/outbound", "gateway/messages"},
 	{"anpr/wssec"},
 	{"anpr"},

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"airegw/gateway/strictjson"
 )
 
 // maxJSONLine is the longest input line answered on its merits, in bytes
@@ -127,130 +127,82 @@ func answerLine[I, O any](line []byte, f func(I) (O, error)) (answer O, err erro
 }
 
 // decodeStrictly decodes one JSON object into target, a pointer to a struct.
-// encoding/json alone would take members in any case, let a repeated member win
-// and replace broken characters silently; here each is an error with its path.
 func decodeStrictly(line []byte, target any) error {
-	switch {
-	case len(bytes.TrimSpace(line)) == 0:
+	return checkShape(line, reflect.TypeOf(target).Elem(), target)
+}
+
+// checkShape refuses members that shape, a struct, does not have, and decodes
+// the line into target, a pointer, which need not know them all. The first thing
+// that is wrong is told with its path.
+func checkShape(line []byte, shape reflect.Type, target any) error {
+	if len(bytes.TrimSpace(line)) == 0 {
 		return &lineError{"empty_line", "", "the line is empty: one JSON object is expected"}
-	case !utf8.Valid(line):
-		return &lineError{"invalid_utf8", "", "the line is not valid UTF-8"}
 	}
-	walk := memberWalk{decoder: json.NewDecoder(bytes.NewReader(line))}
-	walk.decoder.UseNumber()
-	if err := walk.value(reflect.TypeOf(target).Elem(), ""); err != nil {
-		return err
+	err := strictjson.Rules{NoReplaced: true}.Check(line, shape)
+	if err == nil {
+		err = strictjson.Unmarshal(line, target)
 	}
-	if _, err := walk.decoder.Token(); !errors.Is(err, io.EOF) {
-		return &lineError{"invalid_json", "", "something follows the JSON object"}
-	}
-	if trimmed := bytes.TrimLeft(line, " \t\r"); trimmed[0] != '{' {
-		return &lineError{"not_an_object", "", "the line is not a JSON object"}
-	}
-	if err := json.Unmarshal(line, target); err != nil {
-		var wrongType *json.UnmarshalTypeError
-		if errors.As(err, &wrongType) {
-			return &lineError{"wrong_type", wrongType.Field, fmt.Sprintf("a %s stands where a %s is expected", wrongType.Value, wrongType.Type)}
-		}
+	var wrong *strictjson.Error
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &wrong):
 		return &lineError{"invalid_json", "", err.Error()}
 	}
-	return nil
+	p := wrong.Problems[0]
+	answer := shapeErrors[p.Code]
+	answer.Field = p.Path.Dotted()
+	switch p.Code {
+	case strictjson.NotJSON:
+		answer.Text = p.Err.Error()
+		if errors.Is(p.Err, io.EOF) || errors.Is(p.Err, io.ErrUnexpectedEOF) {
+			answer.Text = "the line ends in the middle of the JSON object"
+		}
+	case strictjson.WrongType:
+		answer.Text = fmt.Sprintf("%s stands where %s is expected", foundWord(p.Found), jsonWord(p.Want))
+	}
+	return &answer
 }
 
-// memberWalk reads the tokens of one value beside the type it will be decoded
-// into, to find what encoding/json forgives.
-type memberWalk struct{ decoder *json.Decoder }
-
-func (w memberWalk) token() (json.Token, error) {
-	token, err := w.decoder.Token()
-	if err != nil {
-		text := err.Error()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			text = "the line ends in the middle of the JSON object"
-		}
-		return nil, &lineError{"invalid_json", "", text}
-	}
-	if text, ok := token.(string); ok && strings.ContainsRune(text, utf8.RuneError) {
-		return nil, &lineError{"invalid_utf8", "", "a string holds a broken or replaced character"}
-	}
-	return token, nil
+var shapeErrors = map[strictjson.Code]lineError{
+	strictjson.NotUTF8:   {Code: "invalid_utf8", Text: "the line is not valid UTF-8"},
+	strictjson.NotJSON:   {Code: "invalid_json"},
+	strictjson.NotObject: {Code: "not_an_object", Text: "the line is not a JSON object"},
+	strictjson.Follows:   {Code: "invalid_json", Text: "something follows the JSON object"},
+	strictjson.TooDeep:   {Code: "invalid_json", Text: "the value is nested too deeply"},
+	strictjson.Unknown:   {Code: "unknown_member", Text: "the member is not known here"},
+	strictjson.Repeated:  {Code: "repeated_member", Text: "the member is given twice"},
+	strictjson.WrongType: {Code: "wrong_type"},
+	strictjson.Replaced:  {Code: "invalid_utf8", Text: "a string holds a broken or replaced character"},
 }
 
-func (w memberWalk) value(shape reflect.Type, path string) error {
-	token, err := w.token()
-	if err != nil {
-		return err
+// foundWord and jsonWord name kinds of values as people who write JSON do; the
+// first reads what encoding/json calls them ("number 1.5" where it is too much
+// for its type).
+func foundWord(found string) string {
+	switch kind, _, _ := strings.Cut(found, " "); kind {
+	case "object":
+		return "an object"
+	case "array":
+		return "a list"
+	case "bool":
+		return "true or false"
+	default:
+		return "a " + found
 	}
-	for shape != nil && shape.Kind() == reflect.Pointer {
-		shape = shape.Elem()
-	}
-	switch token {
-	case json.Delim('{'):
-		return w.object(shape, path)
-	case json.Delim('['):
-		var element reflect.Type
-		if shape != nil && (shape.Kind() == reflect.Slice || shape.Kind() == reflect.Array) {
-			element = shape.Elem()
-		}
-		for i := 0; w.decoder.More(); i++ {
-			if err := w.value(element, fmt.Sprintf("%s[%d]", path, i)); err != nil {
-				return err
-			}
-		}
-		_, err = w.token()
-		return err
-	}
-	return nil
 }
 
-func (w memberWalk) object(shape reflect.Type, path string) error {
-	var seen []string
-	for w.decoder.More() {
-		token, err := w.token()
-		if err != nil {
-			return err
-		}
-		name, ok := token.(string)
-		if !ok {
-			return &lineError{"invalid_json", path, "a member has no name"}
-		}
-		member := strings.TrimPrefix(path+"."+name, ".")
-		if slices.Contains(seen, name) {
-			return &lineError{"repeated_member", member, "the member is given twice"}
-		}
-		seen = append(seen, name)
-		var inner reflect.Type
-		if shape != nil {
-			switch shape.Kind() {
-			case reflect.Struct:
-				if inner, ok = memberType(shape, name); !ok {
-					return &lineError{"unknown_member", member, "the member is not known here"}
-				}
-			case reflect.Map:
-				inner = shape.Elem()
-			}
-		}
-		if err := w.value(inner, member); err != nil {
-			return err
-		}
+func jsonWord(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Int:
+		return "a whole number"
+	case reflect.Bool:
+		return "true or false"
+	default:
+		return "a " + t.Kind().String()
 	}
-	_, err := w.token()
-	return err
-}
-
-// memberType finds the field of a struct that carries exactly this JSON name.
-func memberType(shape reflect.Type, name string) (reflect.Type, bool) {
-	for _, field := range reflect.VisibleFields(shape) {
-		tag, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		if field.Anonymous && tag == "" || !field.IsExported() || tag == "-" {
-			continue
-		}
-		if tag == "" {
-			tag = field.Name
-		}
-		if tag == name {
-			return field.Type, true
-		}
-	}
-	return nil, false
 }

@@ -106,7 +106,7 @@ var vectors = []vector{
 	{"an array in an array", []string{`{"a":{"add":[["x"]]}}`}, `{}`, "", CodePolicy, "add"},
 	{"a parameter policy that is no object", []string{`{"a":"x"}`}, `{}`, "", CodePolicy, "not an object"},
 	{"a policy that is no object", []string{`[]`}, `{}`, "", CodePolicy, "object"},
-	{"an operator given twice", []string{`{"a":{"value":"x","value":"y"}}`}, `{}`, "", CodePolicy, "twice"},
+	{"an operator given twice", []string{`{"a":{"value":"x","value":"y"}}`}, `{}`, "", CodePolicy, "repeated"},
 	{"metadata that is no object", []string{`{}`}, `[]`, "", CodeMetadata, "object"},
 	{"a bad combination inside one policy", []string{`{"a":{"one_of":["x"],"add":["x"]}}`}, `{}`, "", CodePolicy, "add / one_of"},
 	{"no policy", nil, `{"a":"x"}`, `{"a":"x"}`, "", ""},

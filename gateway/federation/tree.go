@@ -4,91 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
-)
 
-// maxDepth of foreign JSON: the deepest legal statement has about eight levels
-// (claims, metadata_policy, type, parameter, operator, jwks, keys, key).
-const maxDepth = 24
-
-var (
-	errTwice = errors.New("a member is given twice")
-	errDeep  = errors.New("nested too deeply")
-	errMore  = errors.New("something follows the JSON value")
-	errUTF8  = errors.New("not valid UTF-8")
+	"airegw/gateway/strictjson"
 )
 
 // decodeTree reads exactly one JSON value into nil, bool, json.Number, string,
 // []any and map[string]any. Unlike encoding/json it refuses a member given
-// twice (F metadata_policy_structure forbids it; elsewhere two readers of one
-// statement could each believe another value) and nesting beyond maxDepth.
-func decodeTree(data []byte) (any, error) {
-	if !utf8.Valid(data) {
-		return nil, errUTF8
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	v, err := treeValue(dec, 0)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errMore
-	}
-	return v, nil
-}
-
-func treeValue(dec *json.Decoder, depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, errDeep
-	}
-	token, err := dec.Token()
-	if err != nil {
-		return nil, errors.New("not JSON")
-	}
-	switch token {
-	case json.Delim('{'):
-		object := map[string]any{}
-		for dec.More() {
-			name, err := dec.Token()
-			if err != nil {
-				return nil, errors.New("not JSON")
-			}
-			key, ok := name.(string)
-			if !ok {
-				return nil, errors.New("a member has no name")
-			}
-			if _, twice := object[key]; twice {
-				return nil, errTwice
-			}
-			if object[key], err = treeValue(dec, depth+1); err != nil {
-				return nil, err
-			}
-		}
-		if _, err = dec.Token(); err != nil {
-			return nil, errors.New("not JSON")
-		}
-		return object, nil
-	case json.Delim('['):
-		list := []any{}
-		for dec.More() {
-			v, err := treeValue(dec, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		if _, err = dec.Token(); err != nil {
-			return nil, errors.New("not JSON")
-		}
-		return list, nil
-	}
-	return token, nil
-}
+// twice: F metadata_policy_structure forbids it, and elsewhere two readers of one
+// statement could each believe another value.
+func decodeTree(data []byte) (any, error) { return strictjson.Rules{}.Tree(data) }
 
 func decodeObject(data []byte) (map[string]any, error) {
 	v, err := decodeTree(data)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"unicode"
@@ -14,6 +15,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"airegw/gateway/strictjson"
 )
 
 // Digest of a body as the contract defines it: "sha-256:" and the hex SHA-256
@@ -33,14 +36,9 @@ func Digest(body any) (string, error) {
 }
 
 func canonical(data []byte) ([]byte, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	v, err := readValue(dec, 0)
+	v, err := bodies.Tree(data)
 	if err != nil {
 		return nil, err
-	}
-	if dec.More() {
-		return nil, errors.New("more than one value")
 	}
 	var out bytes.Buffer
 	if err := writeCanonical(&out, v); err != nil {
@@ -49,77 +47,28 @@ func canonical(data []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-type member struct {
-	name  string
-	units []uint16
-	value any
-}
+// bodies is how the contract's bodies are read: a member given twice is refused,
+// since two readers of such a body could see two bodies, and so is null.
+var bodies = strictjson.Rules{NoNull: true, MaxDepth: 16}
 
-// readValue reads tokens, so that a member given twice is seen and refused: two
-// readers of such a body could see two bodies.
-func readValue(dec *json.Decoder, depth int) (any, error) {
-	if depth > 16 {
-		return nil, errors.New("nested too deep")
-	}
-	tok, err := dec.Token()
-	if err != nil {
-		return nil, errors.New("not JSON")
-	}
-	switch tok {
-	case json.Delim('{'):
-		members := []member{}
-		seen := map[string]bool{}
-		for dec.More() {
-			key, err := dec.Token()
-			if err != nil {
-				return nil, errors.New("not JSON")
-			}
-			name, ok := key.(string)
-			if !ok || seen[name] {
-				return nil, errors.New("a member twice")
-			}
-			seen[name] = true
-			value, err := readValue(dec, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			members = append(members, member{name, utf16.Encode([]rune(name)), value})
-		}
-		if _, err := dec.Token(); err != nil {
-			return nil, errors.New("not JSON")
-		}
-		slices.SortFunc(members, func(a, b member) int { return slices.Compare(a.units, b.units) })
-		return members, nil
-	case json.Delim('['):
-		items := []any{}
-		for dec.More() {
-			value, err := readValue(dec, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			items = append(items, value)
-		}
-		if _, err := dec.Token(); err != nil {
-			return nil, errors.New("not JSON")
-		}
-		return items, nil
-	case nil:
-		return nil, errors.New("null")
-	}
-	return tok, nil
+// names answers an object's members in the order of RFC 8785: by UTF-16 units.
+func names(object map[string]any) []string {
+	return slices.SortedFunc(maps.Keys(object), func(a, b string) int {
+		return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
+	})
 }
 
 func writeCanonical(out *bytes.Buffer, v any) error {
 	switch v := v.(type) {
-	case []member:
+	case map[string]any:
 		out.WriteByte('{')
-		for i, m := range v {
+		for i, name := range names(v) {
 			if i > 0 {
 				out.WriteByte(',')
 			}
-			writeString(out, m.name)
+			writeString(out, name)
 			out.WriteByte(':')
-			if err := writeCanonical(out, m.value); err != nil {
+			if err := writeCanonical(out, v[name]); err != nil {
 				return err
 			}
 		}
@@ -198,13 +147,13 @@ func badText(v any, path string) (string, bool) {
 	switch v := v.(type) {
 	case string:
 		return path, !plainText(v)
-	case []member:
-		for _, m := range v {
-			at := m.name
+	case map[string]any:
+		for _, name := range names(v) {
+			at := name
 			if path != "" {
-				at = path + "." + m.name
+				at = path + "." + name
 			}
-			if where, bad := badText(m.value, at); bad {
+			if where, bad := badText(v[name], at); bad {
 				return where, true
 			}
 		}

@@ -1,7 +1,6 @@
 package issuance
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -484,9 +483,7 @@ func (c *Client) checked(body any) ([]byte, error) {
 	if len(data) > maxRequest/2 { // base64 and the claims around it take a third more
 		return nil, &Error{Kind: KindInvalid, Code: codeTooLarge}
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	v, err := readValue(dec, 0)
+	v, err := bodies.Tree(data)
 	if err != nil {
 		return nil, &Error{Kind: KindInvalid, Code: codeBadBody, Err: err}
 	}
@@ -592,15 +589,14 @@ func retryAfter(h http.Header) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// decodeStrict refuses unknown members, members twice and null.
+// decodeStrict refuses unknown members, members twice and null, and what has no
+// canonical form.
 func decodeStrict(data []byte, dst any) error {
 	if _, err := canonical(data); err != nil {
 		return err
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(dst); err != nil {
-		// The decoder's text may quote the body.
+	if err := bodies.Decode(data, dst); err != nil {
+		// What a type of ours that reads itself says may quote the body.
 		return errBody
 	}
 	return nil

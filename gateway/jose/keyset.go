@@ -1,7 +1,6 @@
 package jose
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +9,8 @@ import (
 	"errors"
 
 	"github.com/lestrrat-go/jwx/v2/jwk"
+
+	"airegw/gateway/strictjson"
 )
 
 // Sizes beyond which input is not even parsed.
@@ -113,7 +114,12 @@ func ParseKeySet(data []byte) (KeySet, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
-	if err := strictJSON(data, &set); err != nil {
+	// Members of the set that we do not know are to be ignored (RFC 7517 §5).
+	err := strictjson.Rules{}.Check(data, nil)
+	if err == nil {
+		err = strictjson.Unmarshal(data, &set)
+	}
+	if err != nil {
 		return KeySet{}, refuse(CodeMalformed, "jwks", err)
 	}
 	if set.Keys == nil {
@@ -236,16 +242,4 @@ func (p PublicKey) MarshalJSON() ([]byte, error) {
 		}
 	}
 	return json.Marshal(j)
-}
-
-// strictJSON decodes exactly one JSON value.
-func strictJSON(data []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(v); err != nil {
-		return errors.New("not the expected JSON")
-	}
-	if dec.More() {
-		return errors.New("more than one JSON value")
-	}
-	return nil
 }

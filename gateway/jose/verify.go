@@ -14,6 +14,7 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jws"
 
 	"airegw/gateway/fault"
+	"airegw/gateway/strictjson"
 )
 
 // Expect says what a token must be. There are no defaults that let something
@@ -148,7 +149,7 @@ func parseHeader(part string) (wireHeader, error) {
 		return wireHeader{}, refuse(CodeMalformed, "header", nil)
 	}
 	var members map[string]json.RawMessage
-	if err := strictJSON(raw, &members); err != nil {
+	if err := (strictjson.Rules{}).Decode(raw, &members); err != nil {
 		return wireHeader{}, refuse(CodeMalformed, "header", err)
 	}
 	for _, name := range []string{"crit", "zip", "b64"} {
@@ -253,7 +254,7 @@ func (e Expect) complete() error {
 
 func (e Expect) check(v *Verified) error {
 	var members map[string]json.RawMessage
-	if err := strictJSON(v.Payload, &members); err != nil {
+	if err := (strictjson.Rules{}).Decode(v.Payload, &members); err != nil {
 		return refuse(CodeMalformed, "payload", err)
 	}
 	var err error

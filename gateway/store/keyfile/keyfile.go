@@ -7,12 +7,12 @@
 package keyfile
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
+
+	"airegw/gateway/strictjson"
 )
 
 // KeySize is the size of every key in bytes (AES-256, HMAC-SHA-256).
@@ -56,18 +56,13 @@ var columnID = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 // Parse reads a key file.
 func Parse(raw []byte) (File, error) {
 	var f File
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	err := d.Decode(&f)
+	err := strictjson.Rules{}.Decode(raw, &f)
 	if err != nil {
 		// The decoder's text could quote the file.
 		if errors.Is(err, errNotBase64) {
 			return File{}, errors.New("a key is not base64")
 		}
 		return File{}, errors.New("not the JSON of a key file")
-	}
-	if d.More() {
-		return File{}, errors.New("more than one JSON value")
 	}
 	if f.Version != 1 {
 		return File{}, fmt.Errorf("version %d, want 1", f.Version)
