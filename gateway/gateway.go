@@ -485,14 +485,13 @@ func (g *Gateway) newNumber(now time.Time) (string, error) {
 }
 
 // commit appends events to a request as one change and derives what the row
-// must say from them. It fills the change's Version, State, To, Office,
-// Persons; the caller may have set the rest. On return r includes the events.
+// must say from them, upon what its events said when it was loaded: what the
+// caller tried out on r since then does not count. It fills the change's Version,
+// State, To, Office, Persons; the caller may have set the rest. On return r
+// includes the events.
 func (g *Gateway) commit(ctx context.Context, r *Request, c Change, events ...Event) error {
 	c.ID, c.Version, c.State = r.ID, r.Version, r.State
-	next, err := Derive(r.ID, r.Events)
-	if err != nil {
-		return wrap("derive request", err)
-	}
+	next := r.stored.twin()
 	for i := range events {
 		e := &events[i]
 		e.Seq = next.Version + 1
@@ -511,7 +510,7 @@ func (g *Gateway) commit(ctx context.Context, r *Request, c Change, events ...Ev
 		c.Work, c.Mark = &Work{}, &Mark{}
 		c.Corrections = &CorrectionSync{Why: CorrectionEnded, All: true, At: next.UpdatedAt}
 	}
-	err = g.store.Commit(ctx, c)
+	err := g.store.Commit(ctx, c)
 	if err != nil {
 		return wrap("commit request", err)
 	}
@@ -519,6 +518,7 @@ func (g *Gateway) commit(ctx context.Context, r *Request, c Change, events ...Ev
 	if c.Mark != nil {
 		next.Mark = *c.Mark
 	}
+	next.keep()
 	*r = *next
 	if c.Work != nil && c.Work.Step != StepNone {
 		poke(g.wakeWork)
@@ -540,5 +540,6 @@ func (g *Gateway) load(ctx context.Context, scope Scope, id string) (*Request, e
 		return nil, wrap("derive request", err)
 	}
 	r.Mark = mark
+	r.keep()
 	return r, nil
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -106,6 +107,10 @@ type Request struct {
 	NonDelivery *NonDelivery       // of a request for a card that did not arrive
 	Mark        Mark
 	Events      []Event
+
+	// stored is the request as its events say, whatever is tried out on this one;
+	// nil on one that was not loaded.
+	stored *Request
 }
 
 // Mark says that a request waits (a worker will try again at Due) or is parked
@@ -385,6 +390,20 @@ func Derive(id string, events []Event) (*Request, error) {
 	return r, nil
 }
 
+// twin answers a request that takes further events without changing this one.
+// What apply changes in place is copied; the rest it replaces, never touches, and
+// the two share it.
+func (r *Request) twin() *Request {
+	c := *r
+	c.Events, c.Orders, c.Counter.Assents = slices.Clip(r.Events), slices.Clone(r.Orders), maps.Clone(r.Counter.Assents)
+	c.stored = nil
+	return &c
+}
+
+// keep remembers the request as it stands by its events, so that the next ones
+// build upon it and not upon what is tried out on r meanwhile.
+func (r *Request) keep() { r.stored = r.twin() }
+
 // apply adds one event. It is the only place that changes a Request.
 func (r *Request) apply(e Event) error {
 	if e.Seq != r.Version+1 {
@@ -459,7 +478,9 @@ func (r *Request) absorb(e Event) error {
 		if r.Register != nil {
 			// What the districts hold against the register is shown beside what
 			// the register itself was found to say.
-			r.Register.Findings = append(slices.Clone(r.Register.Findings), d.Findings...)
+			register := *r.Register
+			register.Findings = append(slices.Clone(register.Findings), d.Findings...)
+			r.Register = &register
 		}
 	case EventRefused, EventCancelled, EventAbandoned:
 		var o Outcome
