@@ -27,8 +27,9 @@ import (
 // so that who can write the database but has not the keys cannot chain anew.
 
 const (
-	sqlInsertAudit = `INSERT INTO audit_entries (at, office_id, actor, act, subject, event_seq, content_digest)
-VALUES ($1, $2, $3, $4, $5, $6, $7)`
+	sqlAuditColumns = `INSERT INTO audit_entries (at, office_id, actor, act, subject, event_seq, content_digest)
+VALUES `
+	sqlInsertAudit = sqlAuditColumns + `($1, $2, $3, $4, $5, $6, $7)`
 	sqlInsertAuditID = sqlInsertAudit + ` RETURNING id`
 	sqlInsertPayload = `INSERT INTO audit_payloads (entry_id, salt, payload) VALUES ($1, $2, $3)`
 	sqlLastBlock     = `SELECT block_no, last_id, head FROM audit_blocks ORDER BY block_no DESC LIMIT 1`
@@ -131,7 +132,7 @@ func (s *Store) Audit(ctx context.Context, entries ...gateway.AuditEntry) error 
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, func(t *tx) error { return insertAudit(t, rows) })
+	return s.write(audited(ctx), func(t *tx) error { return insertAudit(t, rows) })
 }
 
 // sealer extends the chain while the store is open.
@@ -204,7 +205,7 @@ func (s *Store) sealBlock(ctx context.Context, upTo int64) (int, error) {
 		}
 	}
 	rows, err := s.query(ctx, `SELECT id, at, office_id, actor, act, subject, event_seq, content_digest
-FROM audit_entries WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3`, last, upTo, maxBlock)
+FROM audit_entries WHERE id > $1 AND id <= $2 ORDER BY id LIMIT CAST($3 AS BIGINT)`, last, upTo, maxBlock)
 	if err != nil {
 		return 0, translate("read audit entries", err)
 	}

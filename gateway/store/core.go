@@ -21,7 +21,7 @@ VALUES ($1, $2, $3, $4, COALESCE((SELECT office_id FROM requests WHERE id = $4),
 		p.first = 1 + (SELECT COALESCE(MAX(a.seq), 0) FROM core_events a WHERE a.order_key = p.order_key AND a.status = 'applied')
 		AND NOT EXISTS (SELECT 1 FROM requests r WHERE r.id = p.request_id AND r.state = 'signed')
 		THEN 0 ELSE 1 END AS waits
-	FROM pending p ORDER BY waits, p.received, p.order_key LIMIT $1
+	FROM pending p ORDER BY waits, p.received, p.order_key LIMIT CAST($1 AS BIGINT)
 )
 SELECT e.event_id, e.order_key, e.seq, e.nun, e.type, e.at, e.details
 FROM orders o JOIN core_events e ON e.order_key = o.order_key AND e.status = 'pending'
@@ -121,7 +121,7 @@ func (s *Store) PendingCoreEvents(ctx context.Context, n int) ([][]gateway.CoreE
 // ParkCoreEvent implements gateway.Store. NotFound when there is no such
 // pending event.
 func (s *Store) ParkCoreEvent(ctx context.Context, orderKey string, seq int, code string) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.write(lone(ctx), func(t *tx) error {
 		n, err := t.exec(`UPDATE core_events SET status = 'parked', code = $3 WHERE order_key = $1 AND seq = $2 AND status = 'pending'`,
 			orderKey, seq, code)
 		if err != nil {
@@ -146,7 +146,7 @@ func (s *Store) PutHalves(ctx context.Context, requestID, orderKey string, h gat
 		return internal("encrypt halves", err)
 	}
 	now := micros(s.now())
-	return s.write(ctx, func(t *tx) error {
+	return s.write(lone(ctx), func(t *tx) error {
 		n, err := t.exec(`INSERT INTO halves (order_key, request_id, office_id, key_id, private, stored_at)
 SELECT $1, r.id, r.office_id, $3, $4, $5 FROM (SELECT id, office_id FROM requests WHERE id = $2`+t.locks()+`) r WHERE TRUE
 ON CONFLICT (order_key) DO UPDATE SET key_id = excluded.key_id, private = excluded.private, stored_at = excluded.stored_at, wiped_at = 0`,

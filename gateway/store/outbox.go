@@ -83,7 +83,7 @@ func (s *Store) ClaimOutbox(ctx context.Context, now time.Time, lease time.Durat
 		return nil, nil
 	}
 	var rows []outboxRow
-	err := s.write(ctx, func(t *tx) error {
+	err := s.write(lone(ctx), func(t *tx) error {
 		rows = nil
 		r, err := t.returning(t.either(sqlClaimOutbox, pgClaimOutbox), micros(now.Add(lease)), micros(now), n)
 		if err != nil {
@@ -140,7 +140,7 @@ func (s *Store) KeepOutbox(ctx context.Context, o gateway.Outbox) error {
 	if sealed != nil {
 		private = sealed
 	}
-	return s.write(ctx, func(t *tx) error {
+	return s.write(lone(ctx), func(t *tx) error {
 		n, err := t.exec(sqlKeepOutbox, o.ID, o.Fence, keyID, private)
 		if err != nil {
 			return err
@@ -158,6 +158,8 @@ func (s *Store) ReleaseOutbox(ctx context.Context, o gateway.Outbox, due time.Ti
 	status := "open"
 	if park {
 		status, due = "parked", o.Due
+	} else {
+		ctx = lone(ctx)
 	}
 	return s.write(ctx, func(t *tx) error {
 		n, err := t.exec(sqlReleaseOutbox, o.ID, o.Fence, status, micros(due), code, detail)

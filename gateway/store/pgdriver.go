@@ -132,6 +132,9 @@ func bad(err error) error {
 	return err
 }
 
+// beginAudited begins a transaction that holds lockAudit shared: see auditHorizon.
+var beginAudited = fmt.Sprintf(`BEGIN; SELECT pg_advisory_xact_lock_shared(%d)`, lockAudit)
+
 func (c *pgConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
 	options := pgx.TxOptions{}
 	switch o.Isolation {
@@ -143,6 +146,9 @@ func (c *pgConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, er
 	}
 	if o.ReadOnly {
 		options.AccessMode = pgx.ReadOnly
+	}
+	if ctx.Value(auditedKey{}) != nil {
+		options.BeginQuery = beginAudited
 	}
 	err := c.show(ctx)
 	if err != nil {

@@ -70,7 +70,7 @@ func TestHotQueriesNeverReadAWholeTable(t *testing.T) {
 	explain("by key", sqlByKey, arguments(2)...)
 	explain("open of person", sqlOpenOfPerson, arguments(1)...)
 	explain("change", sqlChange, arguments(19)...)
-	explain("persons", sqlPersonsOf, arguments(1)...)
+	explain("stand", sqlStand, arguments(1)...)
 	explain("applied", sqlApplied, arguments(2)...)
 	explain("unpark outbox", sqlUnparkOutbox, arguments(2)...)
 	explain("unpark core", sqlUnparkCore, arguments(1)...)

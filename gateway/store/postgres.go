@@ -324,11 +324,14 @@ func (p *postgres) enter() error {
 }
 
 func (p *postgres) try(ctx context.Context, run func(*tx) error) error {
+	if ctx.Value(loneKey{}) != nil {
+		return p.tryLone(ctx, run)
+	}
 	raw, err := p.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	t := &tx{raw: raw, ctx: ctx}
+	t := &tx{raw: raw, ctx: ctx, audited: ctx.Value(auditedKey{}) != nil}
 	t.fault.Store(p.fault.Load())
 	err = t.failing(`BEGIN`)
 	if err == nil {
@@ -355,6 +358,38 @@ func (p *postgres) try(ctx context.Context, run func(*tx) error) error {
 	if err != nil {
 		return err
 	}
+	p.wrote(t)
+	return nil
+}
+
+// tryLone runs a write of one statement, whose end is its commit.
+func (p *postgres) tryLone(ctx context.Context, run func(*tx) error) error {
+	t := &tx{raw: p.db, ctx: ctx}
+	t.fault.Store(p.fault.Load())
+	err := t.failing(`BEGIN`)
+	if err != nil {
+		return err
+	}
+	t.before = func() error {
+		err := t.failing(`COMMIT`)
+		if err != nil {
+			return err
+		}
+		return fault.Point("store.commit")
+	}
+	err = run(t)
+	if err == nil && t.touched > 0 {
+		err = fault.Point("store.committed")
+	}
+	if err != nil {
+		return err
+	}
+	p.wrote(t)
+	return nil
+}
+
+// wrote counts a write that was committed.
+func (p *postgres) wrote(t *tx) {
 	p.writes.Add(1)
 	if t.touched > 0 {
 		p.commits.Add(1)
@@ -362,7 +397,6 @@ func (p *postgres) try(ctx context.Context, run func(*tx) error) error {
 	if t.audited {
 		p.done()
 	}
-	return nil
 }
 
 // shut refuses new writes and waits for those under way.

@@ -43,9 +43,41 @@ VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, $13) ON CONFL
 	sqlByKey     = `SELECT id, body_digest FROM requests WHERE key_namespace = $1 AND key_digest = $2`
 	sqlAddPerson = `INSERT INTO request_persons (person_digest, request_id, office_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 
-	sqlInsertEvent = `INSERT INTO events (request_id, seq, office_id, type, to_state, at, actor, data, key_id, private, private_digest)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`
 )
+
+// The events of a change and their lines in the audit trail are two statements,
+// however many they are.
+var (
+	sqlInsertEvents = manyRows(`INSERT INTO events (request_id, seq, office_id, type, to_state, at, actor, data, key_id, private, private_digest)
+VALUES `, 11)
+	sqlInsertAudits = manyRows(sqlAuditColumns, 7)
+)
+
+// mostRows is how many rows one statement adds at most.
+const mostRows = 16
+
+// manyRows answers the statements that add 1 to mostRows rows of so many columns,
+// by their number.
+func manyRows(text string, columns int) [mostRows + 1]string {
+	var texts [mostRows + 1]string
+	n := 0
+	for rows := 1; rows <= mostRows; rows++ {
+		if rows > 1 {
+			text += ", "
+		}
+		text += "("
+		for c := range columns {
+			n++
+			if c > 0 {
+				text += ", "
+			}
+			text += "$" + strconv.Itoa(n)
+		}
+		text += ")"
+		texts[rows] = text
+	}
+	return texts
+}
 
 var sqlOpenOfPerson = `SELECT id, office_id FROM requests WHERE applicant_digest = $1 AND state IN (` + openStates + `)`
 
@@ -74,12 +106,8 @@ func (s *Store) Create(ctx context.Context, n gateway.NewRequest) (id string, cr
 	if err != nil {
 		return "", false, err
 	}
-	err = s.write(ctx, func(t *tx) error {
+	err = s.write(audited(ctx), func(t *tx) error {
 		id, created = "", false // it may run twice
-		err := t.auditing()
-		if err != nil {
-			return err
-		}
 		rows, err := t.exec(sqlInsertRequest, n.ID, office, string(n.Event.To), applicant, surname, tracker,
 			namespace, key, n.BodyDigest, at, string(n.Work.Step), micros(n.Work.Due), asked)
 		if err != nil {
@@ -95,7 +123,7 @@ func (s *Store) Create(ctx context.Context, n gateway.NewRequest) (id string, cr
 				return err
 			}
 		}
-		err = event.insert(t, office)
+		err = insertEvents(t, office, []*eventRow{event})
 		if err != nil {
 			return err
 		}
@@ -130,7 +158,7 @@ func knownRequest(t *tx, number, namespace, key, body, applicant string) (string
 	if found {
 		return "", gateway.NewError(gateway.Conflict, "already_open", "request", id, "office", office)
 	}
-	found, err = t.get(sqlStand, []any{number}, new(string), new(int64), new(string), new(int64))
+	found, err = t.get(`SELECT id FROM requests WHERE id = $1`, []any{number}, &id)
 	if err != nil {
 		return "", err
 	}
@@ -204,22 +232,35 @@ func (r *eventRow) contentDigest() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// insert stores the event and its line in the audit trail.
-func (r *eventRow) insert(t *tx, office string) error {
-	var private any
-	if r.private != nil {
-		private = r.private
+// insertEvents stores events, in their order, and their lines in the audit trail.
+func insertEvents(t *tx, office string, rows []*eventRow) error {
+	if len(rows) == 0 {
+		return nil
 	}
 	err := t.auditing()
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(sqlInsertEvent, r.request, r.seq, office, r.typ, r.to, r.at, r.actor, r.data, r.keyID, private, r.digest)
-	if err != nil {
-		return err
+	for some := range slices.Chunk(rows, mostRows) {
+		var events, audits []any
+		for _, r := range some {
+			var private any
+			if r.private != nil {
+				private = r.private
+			}
+			events = append(events, r.request, r.seq, office, r.typ, r.to, r.at, r.actor, r.data, r.keyID, private, r.digest)
+			audits = append(audits, r.at, office, r.actor, r.typ, r.request, r.seq, r.contents)
+		}
+		_, err = t.exec(sqlInsertEvents[len(some)], events...)
+		if err != nil {
+			return err
+		}
+		_, err = t.exec(sqlInsertAudits[len(some)], audits...)
+		if err != nil {
+			return err
+		}
 	}
-	_, err = t.exec(sqlInsertAudit, r.at, office, r.actor, r.typ, r.request, r.seq, r.contents)
-	return err
+	return nil
 }
 
 // sight is what a Scope comes to in SQL: one of its members is set, or nothing
@@ -321,7 +362,11 @@ WHERE r.id = $1 AND `+condition+` ORDER BY e.seq`, id, arg)
 }
 
 const (
-	sqlStand = `SELECT state, version, office_id, work_fence FROM requests WHERE id = $1`
+	// With the persons who see it, one after the other, so that one question tells
+	// all that a change builds upon.
+	sqlStand = `SELECT r.state, r.version, r.office_id, r.work_fence,
+	COALESCE((SELECT string_agg(p.person_digest, ' ' ORDER BY p.person_digest) FROM request_persons p WHERE p.request_id = r.id), '')
+FROM requests r WHERE r.id = $1`
 	// NULL leaves a column as it is. A change that sets work without holding the
 	// lease takes it from whoever does; one that holds it gives it back.
 	sqlChange = `UPDATE requests SET state = $4, version = $5, office_id = $6, updated_at = $7,
@@ -333,7 +378,6 @@ const (
 	mark_tries = COALESCE($17, mark_tries), mark_detail = COALESCE($18, mark_detail),
 	work_actor = CASE WHEN $10 IS NULL THEN work_actor ELSE $19 END
 WHERE id = $1 AND version = $2 AND state = $3`
-	sqlPersonsOf    = `SELECT person_digest FROM request_persons WHERE request_id = $1 ORDER BY person_digest`
 	sqlDropPerson   = `DELETE FROM request_persons WHERE request_id = $1 AND person_digest = $2`
 	sqlApplied      = `UPDATE core_events SET status = 'applied', code = '' WHERE order_key = $1 AND seq <= $2 AND status <> 'applied'`
 	sqlPrinted      = `UPDATE halves SET printed_at = $2 WHERE order_key = $1 AND printed_at = 0`
@@ -395,12 +439,8 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 	args := append(s.changeArgs(c, office, updated), asked)
 	persons := s.personDigests(c.Persons)
 	now := micros(updated)
-	err = s.write(ctx, func(t *tx) error {
-		err := t.auditing()
-		if err != nil {
-			return err
-		}
-		before, err := compare(t, c)
+	err = s.write(audited(ctx), func(t *tx) error {
+		before, have, err := compare(t, c)
 		if err != nil {
 			return err
 		}
@@ -411,7 +451,7 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 		if n != 1 {
 			return gateway.NewError(gateway.Conflict, "state_moved")
 		}
-		err = setPersons(t, c.ID, office, persons)
+		err = setPersons(t, c.ID, office, have, persons)
 		if err != nil {
 			return err
 		}
@@ -421,11 +461,9 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 				return err
 			}
 		}
-		for _, e := range events {
-			err = e.insert(t, office)
-			if err != nil {
-				return err
-			}
+		err = insertEvents(t, office, events)
+		if err != nil {
+			return err
 		}
 		err = commitOutbox(t, c, outbox, office, now)
 		if err != nil {
@@ -507,24 +545,26 @@ func (s *Store) changeArgs(c gateway.Change, office string, updated time.Time) [
 	}
 }
 
-// compare checks what the caller believed and answers the office so far.
-func compare(t *tx, c gateway.Change) (office string, err error) {
+// compare checks what the caller believed and answers the office and the persons
+// so far.
+func compare(t *tx, c gateway.Change) (office string, persons []string, err error) {
 	var state gateway.State
 	var version int
 	var fence int64
-	found, err := t.get(sqlStand+t.locks(), []any{c.ID}, &state, &version, &office, &fence)
+	var digests string
+	found, err := t.get(t.either(sqlStand, sqlStand+` FOR UPDATE OF r`), []any{c.ID}, &state, &version, &office, &fence, &digests)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	switch {
 	case !found:
-		return "", notFound()
+		return "", nil, notFound()
 	case c.Fence != 0 && c.Fence != fence && !fault.Mutant("store.fence-work"):
-		return "", gateway.NewError(gateway.Conflict, "lease_lost")
+		return "", nil, gateway.NewError(gateway.Conflict, "lease_lost")
 	case state != c.State || version != c.Version:
-		return "", gateway.NewError(gateway.Conflict, "state_moved")
+		return "", nil, gateway.NewError(gateway.Conflict, "state_moved")
 	}
-	return office, nil
+	return office, strings.Fields(digests), nil
 }
 
 // changeError names the only unique index a change can hit: a request becoming
@@ -538,24 +578,13 @@ func changeError(err error) error {
 
 // setPersons makes the list of who may see a request what it must be; an empty
 // one leaves it, since a request always has its applicant.
-func setPersons(t *tx, id, office string, want []string) error {
-	if len(want) == 0 {
-		return nil
-	}
-	rows, err := t.query(sqlPersonsOf, id)
-	if err != nil {
-		return err
-	}
-	have, err := strings1(rows)
-	if err != nil {
-		return err
-	}
-	if slices.Equal(have, want) {
+func setPersons(t *tx, id, office string, have, want []string) error {
+	if len(want) == 0 || slices.Equal(have, want) {
 		return nil
 	}
 	for _, p := range have {
 		if !slices.Contains(want, p) {
-			_, err = t.exec(t.either(sqlDropPerson, `SELECT airegw_drop_person($1, $2)`), id, p)
+			_, err := t.exec(t.either(sqlDropPerson, `SELECT airegw_drop_person($1, $2)`), id, p)
 			if err != nil {
 				return err
 			}
@@ -563,7 +592,7 @@ func setPersons(t *tx, id, office string, want []string) error {
 	}
 	for _, p := range want {
 		if !slices.Contains(have, p) {
-			_, err = t.exec(sqlAddPerson, p, id, office)
+			_, err := t.exec(sqlAddPerson, p, id, office)
 			if err != nil {
 				return err
 			}

@@ -21,12 +21,14 @@ import (
 // readers is how many connections read at once.
 const readers = 6
 
-// Claiming on SQLite needs no row locks: there is one writer.
+// Claiming on SQLite needs no row locks: there is one writer. A number bound to
+// LIMIT as it is makes SQLite plan the statement anew each time; a cast one does
+// not.
 const (
 	sqlClaimWork = `UPDATE requests SET work_fence = work_fence + 1, work_lease = $1
 WHERE id IN (SELECT id FROM requests
 	WHERE work_step <> '' AND work_due <= $2 AND work_lease <= $2 AND mark_kind <> 'parked'
-	ORDER BY work_due, id LIMIT $3)
+	ORDER BY work_due, id LIMIT CAST($3 AS BIGINT))
 RETURNING id, work_step, work_fence, work_tries, work_due, work_actor`
 
 	// The oldest open row of a request is the one below which no row of it is
@@ -35,7 +37,7 @@ RETURNING id, work_step, work_fence, work_tries, work_due, work_actor`
 WHERE id IN (SELECT o.id FROM outbox o
 	WHERE o.status = 'open' AND o.due <= $2 AND o.lease <= $2
 	AND NOT EXISTS (SELECT 1 FROM outbox b WHERE b.request_id = o.request_id AND b.status <> 'settled' AND b.id < o.id)
-	ORDER BY o.due, o.id LIMIT $3)
+	ORDER BY o.due, o.id LIMIT CAST($3 AS BIGINT))
 RETURNING id, request_id, order_key, kind, act_key, key_id, private, actor, due, fence, tries`
 )
 

@@ -18,10 +18,11 @@ func (s *Store) ClaimWork(ctx context.Context, now time.Time, lease time.Duratio
 	until := now.Add(lease)
 	type claim struct {
 		gateway.Task
-		due int64
+		due   int64
+		actor string
 	}
 	var claims []claim
-	err := s.write(ctx, func(t *tx) error {
+	err := s.write(lone(ctx), func(t *tx) error {
 		claims = nil
 		rows, err := t.returning(t.either(sqlClaimWork, pgClaimWork), micros(until), micros(now), n)
 		if err != nil {
@@ -30,11 +31,7 @@ func (s *Store) ClaimWork(ctx context.Context, now time.Time, lease time.Duratio
 		defer rows.Close()
 		for rows.Next() {
 			c := claim{Task: gateway.Task{Lease: instant(micros(until))}}
-			var actor string
-			err = rows.Scan(&c.RequestID, &c.Step, &c.Fence, &c.Tries, &c.due, &actor)
-			if err == nil && actor != "" {
-				err = json.Unmarshal([]byte(actor), &c.Actor)
-			}
+			err = rows.Scan(&c.RequestID, &c.Step, &c.Fence, &c.Tries, &c.due, &c.actor)
 			if err != nil {
 				return err
 			}
@@ -54,6 +51,13 @@ func (s *Store) ClaimWork(ctx context.Context, now time.Time, lease time.Duratio
 	tasks := make([]gateway.Task, len(claims))
 	for i, c := range claims {
 		tasks[i] = c.Task
+		if c.actor == "" {
+			continue
+		}
+		err = json.Unmarshal([]byte(c.actor), &tasks[i].Actor)
+		if err != nil {
+			return nil, internal("decode actor", err)
+		}
 	}
 	return tasks, nil
 }
@@ -69,7 +73,7 @@ func (s *Store) ReleaseWork(ctx context.Context, task gateway.Task, due time.Tim
 	if mark.Kind == gateway.MarkWaiting {
 		tries = 1
 	}
-	return s.write(ctx, func(t *tx) error {
+	return s.write(lone(ctx), func(t *tx) error {
 		n, err := t.exec(sqlReleaseWork, task.RequestID, task.Fence, micros(due), tries,
 			string(mark.Kind), mark.Code, micros(mark.Due), mark.Tries, mark.Detail)
 		if err != nil {

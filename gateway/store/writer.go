@@ -291,14 +291,21 @@ func cancelled(err error) error {
 	return &gateway.Error{Kind: gateway.Unavailable, Code: "cancelled", Err: err}
 }
 
+// statements are run by a transaction or, each by itself, by a pool.
+type statements interface {
+	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
+}
+
 // tx is what a write sees. On SQLite it is the writing connection with its
 // prepared statements, and only the writer's goroutine uses it; on PostgreSQL a
 // transaction of the write's own. Statements run to their end whatever happens
 // to the caller's context: half a write is worse than a late one.
 type tx struct {
-	raw     *sql.Tx         // PostgreSQL's
+	raw     statements      // PostgreSQL's: a transaction, or a pool for a lone statement
 	ctx     context.Context // of raw: bounds the transaction, not the caller
 	audited bool            // raw holds lockAudit
+	before  func() error    // a lone statement's commit: what comes before it, once
 
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
@@ -344,6 +351,10 @@ func (t *tx) exec(text string, args ...any) (int64, error) {
 	}
 	var r sql.Result
 	if t.raw != nil {
+		err = t.last()
+		if err != nil {
+			return 0, err
+		}
 		r, err = t.raw.ExecContext(t.ctx, text, args...)
 	} else {
 		var s *sql.Stmt
@@ -377,6 +388,10 @@ func (t *tx) query(text string, args ...any) (*sql.Rows, error) {
 		return nil, err
 	}
 	if t.raw != nil {
+		err = t.last()
+		if err != nil {
+			return nil, err
+		}
 		return t.raw.QueryContext(t.ctx, text, args...)
 	}
 	s, err := t.stmt(text)
@@ -419,6 +434,31 @@ func (t *tx) auditing() error {
 	}
 	t.audited = true
 	return rows.Close()
+}
+
+type (
+	auditedKey struct{}
+	loneKey    struct{}
+)
+
+// audited says of a write that it adds to the audit trail: its transaction begins
+// with what auditing takes, in one breath.
+func audited(ctx context.Context) context.Context {
+	return context.WithValue(ctx, auditedKey{}, true)
+}
+
+// lone says of a write that it is one statement, which adds nothing to the audit
+// trail: PostgreSQL commits it by itself, and spares two ways to the server.
+func lone(ctx context.Context) context.Context { return context.WithValue(ctx, loneKey{}, true) }
+
+// last comes before each statement. A lone one is the last, and a second none.
+func (t *tx) last() error {
+	if t.before == nil {
+		return nil
+	}
+	err := t.before()
+	t.before = func() error { return errors.New("a lone write has a second statement") }
+	return err
 }
 
 func (t *tx) failing(text string) error {
