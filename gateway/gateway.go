@@ -329,8 +329,8 @@ func (g *Gateway) pump(ctx context.Context, name string, wake <-chan struct{}, c
 				}
 			})
 		}
-		if len(claimed) > 0 {
-			continue
+		if len(claimed) == free && err == nil {
+			continue // there may be more
 		}
 		select {
 		case <-ctx.Done():

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
@@ -81,6 +82,7 @@ type postgres struct {
 	queue  int64
 	done   func()        // after each commit that added to the audit trail
 	news   chan struct{} // work was stored that another replica may do
+	self   string        // which replica this is, in its news
 
 	closing sync.RWMutex
 	closed  bool
@@ -157,7 +159,7 @@ func (s *Store) openPostgres(ctx context.Context, o Options) error {
 	s.pg = &postgres{
 		config: config, db: pgPool(config, pgWriters+2), // the sealer and the teller need no slot
 		slots: make(chan struct{}, pgWriters), queue: int64(o.Queue), done: s.written,
-		news: make(chan struct{}, 1),
+		news: make(chan struct{}, 1), self: rand.Text(),
 	}
 	return nil
 }
@@ -439,7 +441,7 @@ func (s *Store) teller() {
 		case <-s.pg.news:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), pgPatience)
-		_, _ = s.pg.db.ExecContext(ctx, `SELECT pg_notify($1, '')`, channel)
+		_, _ = s.pg.db.ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, s.pg.self)
 		cancel()
 		select {
 		case <-s.stop:
@@ -449,8 +451,8 @@ func (s *Store) teller() {
 	}
 }
 
-// Listen calls wake whenever a replica has stored work, until ctx ends: a hint,
-// since news may be lost with a connection. On SQLite there are no replicas and
+// Listen calls wake whenever another replica has stored work, until ctx ends: a
+// hint, since news may be lost with a connection. Of its own the caller knows. On SQLite there are no replicas and
 // it only waits. It needs a connection of its own, not one behind a pooler that
 // shares sessions.
 func (s *Store) Listen(ctx context.Context, wake func()) {
@@ -479,9 +481,13 @@ func (s *Store) listen(ctx context.Context, wake func()) {
 		_ = conn.Close(ctx)
 	}()
 	_, err = conn.Exec(ctx, `LISTEN `+channel)
-	for err == nil {
-		wake() // also after LISTEN: what came before it was not heard
-		_, err = conn.WaitForNotification(ctx)
+	for own := false; err == nil; {
+		if !own {
+			wake() // also after LISTEN: what came before it was not heard
+		}
+		var news *pgconn.Notification
+		news, err = conn.WaitForNotification(ctx)
+		own = err == nil && news.Payload == s.pg.self
 	}
 }
 

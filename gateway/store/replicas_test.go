@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"airegw/gateway"
 	"airegw/gateway/store"
 	"airegw/gateway/store/pgtest"
@@ -249,9 +251,18 @@ func TestClaimsOfThreeReplicasNeverMeet(t *testing.T) {
 	}
 }
 
-func TestAStoredRequestWakesAnotherReplica(t *testing.T) {
+func TestAStoredRequestWakesAnotherReplicaAndNotItsOwn(t *testing.T) {
 	t.Parallel()
 	h, address, clock := newHome(t), pgtest.Database(t), storetest.NewClock()
+	news, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer news.Close(t.Context()) //nolint:errcheck // it only listens
+	_, err = news.Exec(t.Context(), `LISTEN airegw`)
+	if err != nil {
+		t.Fatal(err)
+	}
 	web, work := open(t, h.shared(address, clock.Now)), open(t, h.shared(address, clock.Now))
 	ctx, cancel := context.WithCancel(t.Context())
 	woken, ended := make(chan struct{}, 100), make(chan struct{})
@@ -260,13 +271,22 @@ func TestAStoredRequestWakesAnotherReplica(t *testing.T) {
 		close(ended)
 	}()
 	<-woken // it listens
-	_, _, err := web.Create(t.Context(), submission(1, clock.Now()))
-	if err != nil {
-		t.Fatal(err)
+	for i, replica := range []*store.Store{work, web, web} {
+		_, _, err = replica.Create(t.Context(), submission(1+i, clock.Now()))
+		if err == nil {
+			_, err = news.WaitForNotification(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	<-woken
+	<-woken // by the last, since news come in their order
 	cancel()
 	<-ended
+	if len(woken) > 0 {
+		t.Error("a replica woke itself")
+	}
 }
 
 func TestTheStoreGoesOnAfterItsServerRestarts(t *testing.T) {
