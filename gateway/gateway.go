@@ -201,7 +201,8 @@ type Gateway struct {
 	set        Settings
 	notices    Notices
 
-	past pastRecord
+	past   pastRecord
+	recent recent
 
 	wakeWork, wakeRelay, wakeStatus, wakeFeed, wakeRules, wakeAlign, wakeReports chan struct{}
 
@@ -355,16 +356,17 @@ func (g *Gateway) once(ctx context.Context, claim func(context.Context, int) ([]
 	return len(steps) > 0, errors.Join(errs...)
 }
 
-// HouseOnce does what time alone demands: it brings back what a clock that was
-// ahead has sent into the future, wipes first halves that are older than their
-// life, has the register's tracing written, erases what is no longer
-// kept and encrypts anew what an older key encrypted. again says that more of the
-// latter two is due.
+// HouseOnce does what time alone demands: it forgets requests nobody loads any
+// more, brings back what a clock that was ahead has sent into the future, wipes
+// first halves that are older than their life, has the register's tracing
+// written, erases what is no longer kept and encrypts anew what an older key
+// encrypted. again says that more of the latter two is due.
 func (g *Gateway) HouseOnce(ctx context.Context) (again bool, err error) {
 	err = fault.Point("halves.wipe")
 	if err != nil {
 		return false, wrap("wipe code halves", err)
 	}
+	g.recent.forget()
 	err = g.keepTime(ctx)
 	_, wiped := g.store.WipeHalves(ctx, g.clock.Now().Add(-g.set.HalvesLife))
 	err = errors.Join(err, wiped)
@@ -535,11 +537,10 @@ func (g *Gateway) load(ctx context.Context, scope Scope, id string) (*Request, e
 	if err != nil {
 		return nil, wrap("load request", err)
 	}
-	r, err := Derive(id, events)
+	r, err := g.recent.derive(id, events)
 	if err != nil {
 		return nil, wrap("derive request", err)
 	}
 	r.Mark = mark
-	r.keep()
 	return r, nil
 }

@@ -378,16 +378,20 @@ type (
 // id names the request; events come in sequence from 1.
 func Derive(id string, events []Event) (*Request, error) {
 	r := &Request{ID: id}
+	return r, r.applyAll(events)
+}
+
+func (r *Request) applyAll(events []Event) error {
 	for _, e := range events {
 		err := r.apply(e)
 		if err != nil {
-			return nil, fmt.Errorf("request %s event %d %s: %w", id, e.Seq, e.Type, err)
+			return fmt.Errorf("request %s event %d %s: %w", r.ID, e.Seq, e.Type, err)
 		}
 	}
 	if r.State == "" {
-		return nil, fmt.Errorf("request %s has no events", id)
+		return fmt.Errorf("request %s has no events", r.ID)
 	}
-	return r, nil
+	return nil
 }
 
 // twin answers a request that takes further events without changing this one.

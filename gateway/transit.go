@@ -528,7 +528,7 @@ func (r *Request) weighNonDelivery(f *policies.Facts) {
 	switch r.NonDelivery.Free {
 	case policies.Yes:
 		if !slices.Contains(f.Evidence, nonDeliveryEvidence) {
-			f.Evidence = append(f.Evidence, nonDeliveryEvidence)
+			f.Evidence = append(slices.Clip(f.Evidence), nonDeliveryEvidence)
 		}
 	case policies.No:
 		f.Evidence = slices.DeleteFunc(append([]string{}, f.Evidence...), func(e string) bool { return e == nonDeliveryEvidence })
