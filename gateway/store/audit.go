@@ -29,7 +29,7 @@ import (
 const (
 	sqlAuditColumns = `INSERT INTO audit_entries (at, office_id, actor, act, subject, event_seq, content_digest)
 VALUES `
-	sqlInsertAudit = sqlAuditColumns + `($1, $2, $3, $4, $5, $6, $7)`
+	sqlInsertAudit   = sqlAuditColumns + `($1, $2, $3, $4, $5, $6, $7)`
 	sqlInsertAuditID = sqlInsertAudit + ` RETURNING id`
 	sqlInsertPayload = `INSERT INTO audit_payloads (entry_id, salt, payload) VALUES ($1, $2, $3)`
 	sqlLastBlock     = `SELECT block_no, last_id, head FROM audit_blocks ORDER BY block_no DESC LIMIT 1`

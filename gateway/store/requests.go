@@ -42,7 +42,6 @@ const (
 VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, $13) ON CONFLICT DO NOTHING`
 	sqlByKey     = `SELECT id, body_digest FROM requests WHERE key_namespace = $1 AND key_digest = $2`
 	sqlAddPerson = `INSERT INTO request_persons (person_digest, request_id, office_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
-
 )
 
 // The events of a change and their lines in the audit trail are two statements,
