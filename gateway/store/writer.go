@@ -291,8 +291,8 @@ func cancelled(err error) error {
 	return &gateway.Error{Kind: gateway.Unavailable, Code: "cancelled", Err: err}
 }
 
-// statements are run by a transaction or, each by itself, by a pool.
-type statements interface {
+// runner runs statements: a transaction or, each by itself, by a pool.
+type runner interface {
 	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
 }
@@ -302,7 +302,7 @@ type statements interface {
 // transaction of the write's own. Statements run to their end whatever happens
 // to the caller's context: half a write is worse than a late one.
 type tx struct {
-	raw     statements      // PostgreSQL's: a transaction, or a pool for a lone statement
+	raw     runner          // PostgreSQL's: a transaction, or a pool for a lone statement
 	ctx     context.Context // of raw: bounds the transaction, not the caller
 	audited bool            // raw holds lockAudit
 	before  func() error    // a lone statement's commit: what comes before it, once
