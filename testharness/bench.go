@@ -220,7 +220,7 @@ func benchLimit(ctx context.Context, o BenchOptions, b *SubmitBench) error {
 	if err != nil {
 		return fmt.Errorf("folder of the bench: %w", err)
 	}
-	b.Limit.FsyncsPerSecond, err = store.FsyncsPerSecond(dir, time.Second)
+	b.Limit.FsyncsPerSecond, err = store.FsyncsPerSecond(dir, min(time.Second, o.For))
 	if err != nil {
 		return fmt.Errorf("fsyncs: %w", err)
 	}
@@ -234,7 +234,8 @@ func benchLimit(ctx context.Context, o BenchOptions, b *SubmitBench) error {
 	}
 	if err == nil {
 		var r store.BenchResult
-		r, err = db.RawInsertBench(ctx, 40_000, o.Clients, benchBody(0))
+		// A short bench asks for a short limit; the whole one from eight seconds on.
+		r, err = db.RawInsertBench(ctx, max(500, min(40_000, int(o.For.Seconds()*5000))), o.Clients, benchBody(0))
 		b.Limit.Rows, b.Limit.RowsCounted, b.Limit.PerSecond = r.Rows, r.Counts, r.PerSecond()
 	}
 	return errors.Join(err, db.Close())
