@@ -50,6 +50,7 @@ func newPage(t *testing.T, w *world) *page {
 		}
 	}
 	// Without the background flags Chromium looks for hosts of its maker.
+	looked.begun(t.Name())
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), append(
 		chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.UserDataDir(t.TempDir()),
@@ -169,14 +170,27 @@ func (p *page) login(kind, id string) {
 	p.send(`input[name=` + kind + `][value="` + id + `"]`)
 }
 
+// screen is a size at which pages are looked at.
+type screen struct {
+	name          string
+	width, height int64
+}
+
+var phone, desktop = screen{"phone", 390, 844}, screen{"desktop", 1280, 800}
+
 // look takes the page at phone and desktop width and holds it to axe-core's
 // rules and to the screen's width; with AIREGW_SHOTS it keeps a screenshot.
 func (p *page) look(name string) {
 	p.t.Helper()
-	for _, size := range []struct {
-		name          string
-		width, height int64
-	}{{"phone", 390, 844}, {"desktop", 1280, 800}} {
+	p.lookOn(name, phone, desktop)
+}
+
+func (p *page) lookOn(name string, sizes ...screen) {
+	p.t.Helper()
+	if at, mine := strings.CutPrefix(p.js(`return location.origin + location.pathname`), p.w.url); mine {
+		looked.note(at, len(sizes) > 1)
+	}
+	for _, size := range sizes {
 		p.do(chromedp.EmulateViewport(size.width, size.height))
 		if wide := p.js(`return document.documentElement.scrollWidth > window.innerWidth + 1 ? document.documentElement.scrollWidth + " of " + window.innerWidth : ""`); wide != "" {
 			p.t.Errorf("%s at %s: the page is wider than the screen: %s", name, size.name, wide)

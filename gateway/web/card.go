@@ -101,7 +101,7 @@ func (s *Server) pageCardFailed(c *gin.Context, ev *event) error {
 	if page.Again == "" {
 		page.Again = "/operator"
 	}
-	return s.show(c, http.StatusForbidden, "login_failed", s.view(ev, "page.login_failed", page))
+	return s.show(c, http.StatusForbidden, "login_failed", s.view(ev, "page.card_failed", page))
 }
 
 // cardShown refuses a counter act of a person whose session has shown no card,
