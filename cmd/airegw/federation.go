@@ -171,7 +171,7 @@ func (c federationECCmd) Run(ctx context.Context, std streams) error {
 			return bad("our marks: %w", err)
 		}
 	}
-	answer, err := member.Configuration()
+	answer, err := member.Configuration(member.Entity)
 	if err != nil {
 		return err
 	}

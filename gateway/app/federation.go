@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -44,6 +45,7 @@ func (c *Config) checkFederation(bad func(path, text string)) {
 	for _, hint := range f.AuthorityHints {
 		entity("federation.authority_hints", hint)
 	}
+	c.checkAggregated(bad)
 	base := strings.TrimSuffix(c.BaseURL, "/")
 	if f.ID != "" && f.ID != base && !strings.HasPrefix(f.ID, base+"/") {
 		bad("federation.id", "does not lie at base_url: nobody would find our configuration there")
@@ -56,6 +58,24 @@ func (c *Config) checkFederation(bad func(path, text string)) {
 	}
 	if f.Budget < 0 {
 		bad("federation.budget", "is no length of time")
+	}
+}
+
+// checkAggregated answers what is wrong with the bodies that we speak for.
+func (c *Config) checkAggregated(bad func(path, text string)) {
+	f := c.Federation
+	for i, a := range f.Aggregated {
+		at := fmt.Sprintf("federation.aggregated[%d].", i)
+		if member, why := a.Fault(); member != "" {
+			bad(at+member, why)
+		} else if a.Kind == federation.AggregationFull && f.ID == strings.TrimSuffix(c.BaseURL, "/") && web.TakenPath(a.Code) {
+			bad(at+"code", "begins as an address of ours: give federation.id a path")
+		}
+	}
+	if f.LoginAs != "" && !slices.ContainsFunc(f.Aggregated, func(a federation.AggregatedSettings) bool {
+		return a.Kind == federation.AggregationFull && a.Code == f.LoginAs
+	}) {
+		bad("federation.login_as", "no full body has this code")
 	}
 }
 
@@ -89,6 +109,11 @@ func (c *Config) FederationSettings() *federation.Settings {
 	for i, folder := range s.FormerKeys {
 		s.FormerKeys[i] = c.file(folder)
 	}
+	s.Aggregated = slices.Clone(s.Aggregated)
+	for i := range s.Aggregated {
+		a := &s.Aggregated[i]
+		a.Keys, a.FederationKeys, a.CoreKeys, a.Marks = c.file(a.Keys), c.file(a.FederationKeys), c.file(a.CoreKeys), c.file(a.Marks)
+	}
 	return &s
 }
 
@@ -96,7 +121,7 @@ func (c *Config) FederationSettings() *federation.Settings {
 // about; the files are named by their folder's.
 func fieldOf(e *federation.Error) string {
 	switch {
-	case e.Field == "former_keys":
+	case e.Field == "former_keys", strings.HasPrefix(e.Field, "aggregated"):
 		return e.Field
 	case e.Code == federation.CodeKeyFile, e.Field == "federation", e.Field == "core_sign", e.Field == "core_encrypt":
 		return "keys"

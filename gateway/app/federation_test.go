@@ -70,6 +70,38 @@ func TestEveryFaultOfTheSectionFederationNamesItsPath(t *testing.T) {
 	}
 }
 
+func TestAnAggregatorsSectionNamesWhatIsWrongInIt(t *testing.T) {
+	t.Parallel()
+	section := strings.Replace(federationSection, "  provider:", "  login_as: c_a001\n  aggregated:\n"+
+		"    - {kind: full, code: c_a001, organization: Comune, keys: body}\n    - {kind: light, id: \"https://b.example\", federation_keys: f, core_keys: c}\n  provider:", 1)
+	if got := pathsOf(t, section); got != "" {
+		t.Fatalf("a good section: %s", got)
+	}
+	for from, c := range map[string]struct{ to, want string }{
+		"login_as: c_a001":                   {"login_as: c_b002", "federation.login_as"},
+		"kind: full, code: c_a001":           {"kind: full, code: login", "federation.aggregated[0].code federation.login_as"}, // our own /login
+		"kind: full, code: c_a001, ":         {"kind: full, ", "federation.aggregated[0].code federation.login_as"},
+		"kind: light, ":                      {"", "federation.aggregated[1].kind"},
+		"core_keys: c":                       {"core_keys: c, code: x", "federation.aggregated[1].code"},
+		"organization: Comune, keys: body":   {"organization: Comune", "federation.aggregated[0].keys"},
+		"id: \"https://b.example\"":          {"id: b", "federation.aggregated[1].id"},
+		"federation_keys: f, core_keys: c":   {"federation_keys: f", "federation.aggregated[1].core_keys"},
+		"code: c_a001, organization: Comune": {"code: c_a001", "federation.aggregated[0].organization"},
+	} {
+		if got := pathsOf(t, strings.Replace(section, from, c.to, 1)); got != c.want {
+			t.Errorf("%s → %s: %q, want %q", from, c.to, got, c.want)
+		}
+	}
+	c, err := ParseConfig([]byte(section))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDir("/etc/airegw")
+	if s := c.FederationSettings(); s.Aggregated[0].Keys != "/etc/airegw/body" || s.Aggregated[1].CoreKeys != "/etc/airegw/c" || c.Federation.Aggregated[0].Keys != "body" {
+		t.Errorf("%+v", s.Aggregated)
+	}
+}
+
 func TestAMembershipThatCannotBeOpenedNamesTheMember(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

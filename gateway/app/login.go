@@ -162,11 +162,14 @@ func (c *Config) checkOperators(bad func(path, text string)) {
 
 // openLogins makes the ways in that the configuration knows. Nothing is fetched.
 func (a *App) openLogins(c Config, o Options) error {
-	if a.member != nil {
+	if a.member != nil && a.member.Party != nil {
 		redirect := strings.TrimSuffix(a.url, "/") + web.PathCitizenCallback
+		if a.member.Party != a.member.Entity {
+			redirect = a.member.Party.ID() + "/callback" // an aggregated body's own
+		}
 		var err error
 		a.citizens, err = login.NewCitizens(login.CitizensConfig{
-			Entity: a.member.Entity, RedirectURI: redirect, Provider: a.member.Provider, Client: a.member.Protocol,
+			Entity: a.member.Party, RedirectURI: redirect, Provider: a.member.Provider, Client: a.member.Protocol,
 			Store: a.Store, Clock: o.Clock.Now, Random: o.Random, Logger: a.log,
 		})
 		if err != nil {
@@ -253,6 +256,9 @@ func (a *App) keepLogins(ctx context.Context, after func(time.Duration) <-chan t
 		case <-ctx.Done():
 			return
 		case <-after(sweepEvery):
+		}
+		if a.citizens == nil {
+			continue // an aggregator at which nobody logs in
 		}
 		err := a.citizens.Sweep(ctx)
 		if err != nil && ctx.Err() == nil {

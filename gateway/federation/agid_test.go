@@ -25,7 +25,7 @@ func TestAgIDRelyingPartyCase(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &Member{Entity: e, options: Options{Clock: func() time.Time { return testNow }}}
-	answer, err := m.Configuration()
+	answer, err := m.Configuration(m.Entity)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"airegw/gateway/jose"
@@ -17,8 +18,8 @@ import (
 // used while the gateway is the relying party of one body.
 //
 // What changes with it. The gateway's own Entity becomes an intermediate: its
-// configuration (Directory.Configuration) publishes fetch and list endpoints, it
-// is registered as an aggregator, and its superior remains the anchor. Each
+// configuration publishes fetch and list endpoints and no relying party, it is
+// registered as an aggregator, and its superior remains the anchor. Each
 // aggregated body is an Aggregated:
 //
 //   - full: we host everything. The body's client_id is <our id>/<id_code>
@@ -36,7 +37,9 @@ import (
 // relying party. The provider then sees the chain body, aggregator, anchor: one
 // intermediate, as max_path_length 1 allows.
 type Directory struct {
-	own    *Entity
+	own *Entity
+
+	mu     sync.Mutex
 	bodies map[string]Aggregated
 }
 
@@ -95,31 +98,52 @@ func NewDirectory(own *Entity, bodies []Aggregated) (*Directory, error) {
 		}
 		d.bodies[b.ID] = b
 	}
+	for id, b := range d.bodies {
+		d.announce(id, b.Marks)
+	}
+	own.aggregates()
 	return d, nil
+}
+
+// announce hands on other marks of a body from now on.
+func (d *Directory) announce(id string, marks []Mark) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := d.bodies[id]
+	b.Marks = marks
+	d.bodies[id] = b
+	if b.Entity != nil {
+		b.Entity.setMarks(marks)
+	}
+}
+
+// body finds one by its id.
+func (d *Directory) body(id string) (Aggregated, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b, ok := d.bodies[id]
+	return b, ok
+}
+
+// Full answers the bodies that we host, by id.
+func (d *Directory) Full() []*Entity {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []*Entity
+	for _, id := range slices.Sorted(maps.Keys(d.bodies)) {
+		if e := d.bodies[id].Entity; e != nil {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // Entity gives the fully aggregated body of an id (CodeAggregate).
 func (d *Directory) Entity(id string) (*Entity, error) {
-	if b, ok := d.bodies[id]; ok && b.Entity != nil {
+	if b, ok := d.body(id); ok && b.Entity != nil {
 		return b.Entity, nil
 	}
 	return nil, refuse(CodeAggregate, "", "no fully aggregated body of this id")
-}
-
-// Configuration is the aggregator's own signed configuration.
-func (d *Directory) Configuration(now time.Time) ([]byte, error) {
-	e := d.own
-	m := e.federationEntity()
-	base := strings.TrimSuffix(e.cfg.ID, "/")
-	m.FetchEndpoint, m.ListEndpoint = base+"/fetch", base+"/list"
-	e.mu.Lock()
-	claims := e.configurationLocked(now, ownMetadata{FederationEntity: m})
-	e.mu.Unlock()
-	compact, err := jose.Sign(e.cfg.Keys.Federation, jose.TypeEntityStatement, claims)
-	if err != nil {
-		return nil, fromJose(err)
-	}
-	return []byte(compact), nil
 }
 
 type statementClaims struct {
@@ -139,7 +163,7 @@ func (d *Directory) FetchAnswer(query url.Values, now time.Time) Answer {
 	if query.Get("sub") == "" {
 		return errorAnswer(http.StatusBadRequest, "invalid_request", "sub is required")
 	}
-	b, ok := d.bodies[query.Get("sub")]
+	b, ok := d.body(query.Get("sub"))
 	if !ok {
 		return errorAnswer(http.StatusNotFound, "not_found", "no such subordinate")
 	}
@@ -167,7 +191,9 @@ func (d *Directory) FetchAnswer(query url.Values, now time.Time) Answer {
 func (d *Directory) ListAnswer(query url.Values) Answer {
 	ids := []string{}
 	if t := query.Get("entity_type"); t == "" || t == TypeRelyingParty {
+		d.mu.Lock()
 		ids = slices.AppendSeq(ids, maps.Keys(d.bodies))
+		d.mu.Unlock()
 		slices.Sort(ids)
 	}
 	body, err := json.Marshal(ids)

@@ -50,10 +50,11 @@ type EntityConfig struct {
 type Entity struct {
 	cfg EntityConfig
 
-	mu     sync.Mutex
-	marks  []Mark
-	cached string
-	since  time.Time
+	mu         sync.Mutex
+	marks      []Mark
+	cached     string
+	since      time.Time
+	aggregator bool // no relying party itself, it speaks for bodies below it
 }
 
 // cacheConfiguration is how long a signed configuration is served again, so
@@ -214,6 +215,34 @@ func (e *Entity) coreKeys() jose.KeySet {
 	return jose.NewKeySet(append([]jose.PublicKey{e.cfg.Keys.CoreSign.Public(), e.cfg.Keys.CoreEncrypt.Public()}, e.cfg.FormerCoreSign...)...)
 }
 
+// aggregates makes the entity the aggregator of a Directory.
+func (e *Entity) aggregates() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.aggregator, e.cached = true, ""
+}
+
+// kind is the entity type that our superiors know us by.
+func (e *Entity) kind() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.aggregator {
+		return TypeFederationEntity
+	}
+	return TypeRelyingParty
+}
+
+// metadataLocked is what the entity says of itself.
+func (e *Entity) metadataLocked() ownMetadata {
+	if !e.aggregator {
+		return ownMetadata{FederationEntity: e.federationEntity(), RelyingParty: e.relyingParty()}
+	}
+	m := e.federationEntity()
+	base := strings.TrimSuffix(e.cfg.ID, "/")
+	m.FetchEndpoint, m.ListEndpoint = base+"/fetch", base+"/list"
+	return ownMetadata{FederationEntity: m}
+}
+
 func (e *Entity) federationEntity() federationEntityMetadata {
 	return federationEntityMetadata{
 		OrganizationName: e.cfg.Organization, HomepageURI: e.cfg.HomepageURI, PolicyURI: e.cfg.PolicyURI,
@@ -245,9 +274,7 @@ func (e *Entity) Configuration(now time.Time) ([]byte, error) {
 	if e.cached != "" && !now.Before(e.since) && now.Sub(e.since) < cacheConfiguration {
 		return []byte(e.cached), nil
 	}
-	compact, err := jose.Sign(e.cfg.Keys.Federation, jose.TypeEntityStatement, e.configurationLocked(now, ownMetadata{
-		FederationEntity: e.federationEntity(), RelyingParty: e.relyingParty(),
-	}))
+	compact, err := jose.Sign(e.cfg.Keys.Federation, jose.TypeEntityStatement, e.configurationLocked(now))
 	if err != nil {
 		return nil, fromJose(err)
 	}
@@ -255,10 +282,10 @@ func (e *Entity) Configuration(now time.Time) ([]byte, error) {
 	return []byte(compact), nil
 }
 
-func (e *Entity) configurationLocked(now time.Time, metadata ownMetadata) configurationClaims {
+func (e *Entity) configurationLocked(now time.Time) configurationClaims {
 	c := configurationClaims{
 		claimsHead:     e.head(e.cfg.ID, now, now.Add(e.cfg.Lifetime), e.federationKeys()),
-		AuthorityHints: e.cfg.AuthorityHints, Metadata: metadata,
+		AuthorityHints: e.cfg.AuthorityHints, Metadata: e.metadataLocked(),
 	}
 	for _, m := range e.marks {
 		// A mark past its end is no longer announced.
@@ -318,7 +345,8 @@ func (r *Resolver) Standing(ctx context.Context, e *Entity) (Standing, error) {
 		return Standing{}, err
 	}
 	q := &resolution{r: r, now: now, known: map[string]*Statement{e.ID(): own}}
-	c, err := q.resolve(ctx, e.ID(), Want{Type: TypeRelyingParty})
+	kind := e.kind()
+	c, err := q.resolve(ctx, e.ID(), Want{Type: kind})
 	if err != nil {
 		var told *Error
 		if errors.As(err, &told) && told.Entity == e.ID() && (told.Code == CodeUnknownKey || told.Code == CodeSignature) {
@@ -326,7 +354,10 @@ func (r *Resolver) Standing(ctx context.Context, e *Entity) (Standing, error) {
 		}
 		return Standing{}, err
 	}
-	s := Standing{Chain: c, KeysDiffer: e.compareCore(c)}
+	s := Standing{Chain: c}
+	if kind == TypeRelyingParty {
+		s.KeysDiffer = e.compareCore(c)
+	}
 	issuerKeys := func(issuer string) (jose.KeySet, error) {
 		switch issuer {
 		case q.anchor.Subject:

@@ -439,7 +439,7 @@ func aggregator(t *testing.T) (d *Directory, l *lab, fullID string, anchorsWord 
 func TestAnAggregatedBodyHasAValidChainThroughUsFullAndLight(t *testing.T) {
 	t.Parallel()
 	d, l, fullID, anchorsWord := aggregator(t)
-	own, err := d.Configuration(testNow)
+	own, err := d.own.Configuration(testNow)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -45,6 +46,13 @@ type Settings struct {
 	// none may lead inward, and none written out as a number ever does. A federation on
 	// loopback needs no permission.
 	PrivateAddresses bool `yaml:"private_addresses"`
+
+	// Aggregated makes us an aggregator of these bodies: see Directory. We are then
+	// no relying party ourselves.
+	Aggregated []AggregatedSettings `yaml:"aggregated,omitempty"`
+	// LoginAs is the code of the full body whose client citizens log in as here;
+	// empty, for an aggregator: nobody does.
+	LoginAs string `yaml:"login_as,omitempty"`
 }
 
 // Options are what a Member gets beside its settings. Clock and Rand are
@@ -63,6 +71,11 @@ type Member struct {
 	Chain    *Keeper // of the provider
 	// Protocol calls the provider's protocol endpoints, for login.
 	Protocol *outbound.Client
+	// Directory is over the bodies we speak for; nil: we are no aggregator.
+	Directory *Directory
+	// Party is the relying party that citizens log in through: our entity, or the
+	// body that Settings.LoginAs names; nil for an aggregator without one.
+	Party *Entity
 
 	settings Settings
 	options  Options
@@ -115,6 +128,14 @@ func Open(s Settings, o Options) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	directory, err := openDirectory(s, entity)
+	if err != nil {
+		return nil, err
+	}
+	party, err := loginParty(s, entity, directory)
+	if err != nil {
+		return nil, err
+	}
 	tls, err := outbound.LoadTLS(outbound.TLSFiles{CA: s.CAFile})
 	if err != nil {
 		return nil, &Error{Code: CodeConfig, Field: "ca_file", Err: err}
@@ -138,7 +159,7 @@ func Open(s Settings, o Options) (*Member, error) {
 		client.Close()
 		return nil, &Error{Code: CodeConfig, Field: "proxy", Err: err}
 	}
-	m := &Member{Entity: entity, Protocol: protocol, settings: s, options: o, client: client}
+	m := &Member{Entity: entity, Protocol: protocol, Directory: directory, Party: party, settings: s, options: o, client: client}
 	if m.Resolver, err = NewResolver(ResolverConfig{Anchor: Anchor{ID: s.Anchor, Keys: pinned}, Client: client, Clock: o.Clock, Skew: clockSkew, Budget: s.Budget}); err != nil {
 		m.Close()
 		return nil, err
@@ -148,6 +169,23 @@ func Open(s Settings, o Options) (*Member, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// loginParty answers through whom citizens log in.
+func loginParty(s Settings, own *Entity, d *Directory) (*Entity, error) {
+	switch {
+	case s.LoginAs == "" && d == nil:
+		return own, nil
+	case s.LoginAs == "":
+		return nil, nil //nolint:nilnil // an aggregator at which nobody logs in
+	case d == nil:
+		return nil, refuse(CodeConfig, "login_as", "names an aggregated body, and there is none")
+	}
+	e, err := d.Entity(AggregatedSettings{Kind: AggregationFull, Code: s.LoginAs}.id(s.ID))
+	if err != nil {
+		return nil, refuse(CodeConfig, "login_as", "no full body has this code")
+	}
+	return e, nil
 }
 
 // Close drops idle connections.
@@ -182,18 +220,20 @@ func (m *Member) Provider() (*Provider, *Chain, error) {
 	return p, c, err
 }
 
-// Configuration is what web serves at ConfigurationURL(Entity.ID()).
-func (m *Member) Configuration() (Answer, error) {
-	body, err := m.Entity.Configuration(m.options.Clock())
+// Configuration is what web serves at ConfigurationURL of an entity of ours:
+// our own, or a full body's.
+func (m *Member) Configuration(e *Entity) (Answer, error) {
+	body, err := e.Configuration(m.options.Clock())
 	if err != nil {
 		return Answer{}, err
 	}
 	return Answer{Status: 200, ContentType: MediaTypeStatement, Body: body}, nil
 }
 
-// Resolve answers /resolve with what is at hand: the provider's chain.
-func (m *Member) Resolve(query map[string][]string) Answer {
-	return m.Entity.ResolveAnswer(query, func(sub string) (*Chain, error) {
+// Resolve answers the /resolve of an entity of ours with what is at hand: the
+// provider's chain.
+func (m *Member) Resolve(e *Entity, query map[string][]string) Answer {
+	return e.ResolveAnswer(query, func(sub string) (*Chain, error) {
 		if sub != m.settings.Provider {
 			return nil, refuse(CodeNotFound, "", "not at hand")
 		}
@@ -213,6 +253,11 @@ func (m *Member) StepMarks(ctx context.Context) time.Time {
 	standing, err := m.Entity.RenewMarks(ctx, m.Resolver)
 	if err == nil {
 		err = standing.KeysDiffer
+	}
+	if bodies := m.renewAggregated(); err == nil {
+		err = bodies
+	} else if bodies != nil {
+		err = errors.Join(err, bodies)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

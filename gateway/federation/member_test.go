@@ -74,7 +74,7 @@ func TestAMemberLivesThroughADayWithItsProvider(t *testing.T) {
 		t.Fatalf("%+v, %+v, next %s", p, c, next)
 	}
 
-	a, err := m.Configuration()
+	a, err := m.Configuration(m.Entity)
 	if err != nil || a.Status != 200 || a.ContentType != MediaTypeStatement {
 		t.Fatalf("%+v, %v", a, err)
 	}
@@ -82,8 +82,8 @@ func TestAMemberLivesThroughADayWithItsProvider(t *testing.T) {
 		t.Error("our mark is not announced")
 	}
 	asked := len(s.asked)
-	known := m.Resolve(url.Values{"sub": {s.base + "/op"}, "anchor": {s.anchor.ID}})
-	other := m.Resolve(url.Values{"sub": {s.base + "/sa"}, "anchor": {s.anchor.ID}})
+	known := m.Resolve(m.Entity, url.Values{"sub": {s.base + "/op"}, "anchor": {s.anchor.ID}})
+	other := m.Resolve(m.Entity, url.Values{"sub": {s.base + "/sa"}, "anchor": {s.anchor.ID}})
 	if known.Status != 200 || other.Status != 404 || len(s.asked) != asked {
 		t.Errorf("%d, %d; %d calls for a stranger", known.Status, other.Status, len(s.asked)-asked)
 	}
@@ -107,7 +107,7 @@ func TestAMemberLivesThroughADayWithItsProvider(t *testing.T) {
 	if _, _, err := m.Provider(); !errors.As(err, &u) {
 		t.Fatalf("past its end: %v", err)
 	}
-	if a := m.Resolve(url.Values{"sub": {s.base + "/op"}, "anchor": {s.anchor.ID}}); a.Status != 503 {
+	if a := m.Resolve(m.Entity, url.Values{"sub": {s.base + "/op"}, "anchor": {s.anchor.ID}}); a.Status != 503 {
 		t.Errorf("%d", a.Status)
 	}
 }

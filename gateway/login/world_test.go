@@ -203,7 +203,7 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(ours.Close)
 	w.ourID = strings.Replace(ours.URL, "127.0.0.1", "localhost", 1) + "/c_h501"
 	mux.HandleFunc("/c_h501/.well-known/openid-federation", func(rw http.ResponseWriter, _ *http.Request) {
-		answer, err := w.member.Configuration()
+		answer, err := w.member.Configuration(w.member.Entity)
 		if err != nil {
 			t.Error(err)
 		}

@@ -2,9 +2,11 @@ package web_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"airegw/gateway/federation"
 	"airegw/gateway/jose"
 	"airegw/gateway/web"
+	"airegw/testharness/opsim"
 )
 
 // memberKeys are our three key pairs, made once: RSA takes its time.
@@ -32,6 +35,10 @@ var (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if err := looked.complete(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if memberDir != "" {
 		_ = os.RemoveAll(memberDir)
 	}
@@ -111,7 +118,7 @@ func TestAnAggregatorTellsAboutItsBodies(t *testing.T) {
 			t.Fatal(err)
 		}
 		keys := jose.NewKeySet(key.Public())
-		o.Directory, err = federation.NewDirectory(o.Federation.Entity, []federation.Aggregated{{
+		o.Federation.Directory, err = federation.NewDirectory(o.Federation.Entity, []federation.Aggregated{{
 			Kind: federation.AggregationLight, ID: body, FederationKeys: keys, CoreKeys: keys,
 		}})
 		if err != nil {
@@ -129,5 +136,66 @@ func TestAnAggregatorTellsAboutItsBodies(t *testing.T) {
 	own, err := federation.ParseStatement(b.get("/.well-known/openid-federation").body)
 	if entity, _ := own.Metadata["federation_entity"].(map[string]any); err != nil || entity["federation_fetch_endpoint"] != w.url+"/fetch" {
 		t.Errorf("configuration: %+v %v", own, err)
+	}
+}
+
+// TestACitizenLogsInAsTheClientOfAnAggregatedBody: the gateway is an aggregator;
+// the provider walks body, aggregator, anchor.
+func TestACitizenLogsInAsTheClientOfAnAggregatedBody(t *testing.T) {
+	t.Parallel()
+	bodyKeys := filepath.Join(t.TempDir(), "keys")
+	if _, err := federation.GenerateKeys(bodyKeys); err != nil {
+		t.Fatal(err)
+	}
+	marks := filepath.Join(t.TempDir(), "marks")
+	if err := os.WriteFile(marks, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var body string
+	l := newLoginWorldOf(t, func(s *federation.Settings) {
+		body = s.ID + "/c_c745"
+		s.Aggregated = []federation.AggregatedSettings{{
+			Kind: federation.AggregationFull, Code: "c_c745", Organization: "Città di Castello", Keys: bodyKeys, Marks: marks,
+		}}
+		s.LoginAs = "c_c745"
+	}, func(l *loginWorld) {
+		if _, err := l.op.RegisterAs(t.Context(), l.url, opsim.TypeIntermediate, false); err != nil {
+			t.Fatal(err)
+		}
+		// The anchor gives the body its mark; its statement is ours alone.
+		given, err := l.op.Register(t.Context(), body)
+		if err == nil {
+			err = l.op.Unregister(body)
+		}
+		if err == nil {
+			err = os.WriteFile(marks, []byte(given.TrustMark+"\n"), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	b := l.browser("it")
+	own, err := federation.ParseStatement(b.get("/.well-known/openid-federation").body)
+	if _, party := own.Metadata[federation.TypeRelyingParty]; err != nil || party {
+		t.Errorf("an aggregator is no relying party: %+v %v", own.Metadata, err)
+	}
+	said, err := federation.ParseStatement(b.get("/c_c745/.well-known/openid-federation").body)
+	if err != nil || said.Subject != body || said.Issuer != body || len(said.Marks) != 1 || !slices.Equal(said.AuthorityHints, []string{l.url}) {
+		t.Fatalf("the body's configuration: %+v %v", said, err)
+	}
+	if a := b.get("/c_c745/resolve?sub=" + l.op.Addresses.Provider + "&anchor=" + l.op.Addresses.Anchor); a.status != http.StatusOK || strings.Count(a.body, ".") != 2 {
+		t.Errorf("resolve: %d %s", a.status, a.body)
+	}
+	one := person("ok", 0)
+	l.auto(one.CF)
+	page, at := b.follow("/login/cie?next=/citizen")
+	if at != l.url+"/citizen" || page.status != http.StatusOK {
+		t.Fatalf("at %s: %d %.400s; refusals %+v", at, page.status, page.body, l.op.Refusals())
+	}
+	if live := l.op.State().LiveTokens; live != 1 {
+		t.Errorf("%d tokens are live", live)
+	}
+	if a := b.post("/logout", nil); a.status != see || l.op.State().LiveTokens != 0 {
+		t.Errorf("logout: %d, %d tokens are live", a.status, l.op.State().LiveTokens)
 	}
 }

@@ -42,6 +42,17 @@ var roleWords = map[string]gateway.Role{
 
 func newLoginWorld(t *testing.T, change ...func(*web.Options)) *loginWorld {
 	t.Helper()
+	return newLoginWorldOf(t, func(*federation.Settings) {}, func(l *loginWorld) {
+		if _, err := l.op.Register(t.Context(), l.url); err != nil {
+			t.Fatal(err)
+		}
+	}, change...)
+}
+
+// newLoginWorldOf is newLoginWorld with other settings of the federation, joined
+// another way.
+func newLoginWorldOf(t *testing.T, settings func(*federation.Settings), join func(*loginWorld), change ...func(*web.Options)) *loginWorld {
+	t.Helper()
 	keys, err := opKeys()
 	if err != nil {
 		t.Fatal(err)
@@ -66,11 +77,16 @@ func newLoginWorld(t *testing.T, change ...func(*web.Options)) *loginWorld {
 		base = o.BaseURL
 		l.member = memberAt(t, o.Clock, base, "", func(s *federation.Settings) {
 			s.Anchor, s.AnchorKeys, s.Provider, s.RequireMark = l.op.Addresses.Anchor, pins, l.op.Addresses.Provider, true
+			settings(s)
 		})
+		redirect := base + web.PathCitizenCallback
+		if l.member.Party != l.member.Entity {
+			redirect = l.member.Party.ID() + "/callback"
+		}
 		o.Federation = l.member
 		kept, _ := o.Book.(*store.Store)
 		o.Citizens, err = login.NewCitizens(login.CitizensConfig{
-			Entity: l.member.Entity, RedirectURI: base + web.PathCitizenCallback, Provider: l.member.Provider, Client: l.member.Protocol,
+			Entity: l.member.Party, RedirectURI: redirect, Provider: l.member.Provider, Client: l.member.Protocol,
 			Store: kept, Clock: o.Clock, Random: rand.Reader, Logger: o.Log,
 		})
 		if err != nil {
@@ -79,9 +95,7 @@ func newLoginWorld(t *testing.T, change ...func(*web.Options)) *loginWorld {
 		o.Operators = l.newOperators(t, kept, o)
 	}}, change...)...)
 	l.url = base
-	if _, err := l.op.Register(t.Context(), base); err != nil {
-		t.Fatal(err)
-	}
+	join(l)
 	l.member.StepMarks(t.Context())
 	l.member.Chain.Step(t.Context())
 	if _, _, err := l.member.Provider(); err != nil || l.member.MarkError() != nil {

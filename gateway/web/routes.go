@@ -75,7 +75,7 @@ func Routes(demo bool) []Route {
 		s.opt.Demo = &DemoDoor{}
 	}
 	var out []Route
-	for _, r := range append(s.routes(), s.federationRoutes("", true)...) {
+	for _, r := range append(s.routes(), s.federationRoutes("", nil, true)...) {
 		out = append(out, r.Route)
 	}
 	return out
@@ -217,7 +217,7 @@ func (s *Server) routes() []served {
 	all = append(all, s.officeCardRoutes()...)
 	all = append(all, s.cardRoutes()...)
 	if m := s.opt.Federation; m != nil {
-		all = append(all, s.federationRoutes(entityPath(m.Entity.ID()), s.opt.Directory != nil)...)
+		all = append(all, s.memberRoutes(m)...)
 	}
 	if s.opt.Demo != nil {
 		all = append(all, served{Route{post, pathLogin, page, Everybody, true}, s.pageEnter})

@@ -110,9 +110,6 @@ type Options struct {
 	Operators *login.Operators
 	// Cards says where operators show their smart cards; nil: nowhere.
 	Cards *Cards
-	// Directory makes us an aggregator: our configuration becomes its, and fetch
-	// and list exist. Nil in a gateway that is the relying party of one body.
-	Directory *federation.Directory
 }
 
 // Server answers HTTP. Make one with New.
@@ -153,9 +150,6 @@ func New(opt Options) (*Server, error) {
 	}
 	if opt.Cards != nil && (u.Scheme != "https" || opt.Operators == nil) {
 		return nil, errors.New("web: operators show cards over https, and log in first")
-	}
-	if opt.Directory != nil && opt.Federation == nil {
-		return nil, errors.New("web: an aggregator is a member itself")
 	}
 	s := &Server{opt: opt, secure: u.Scheme == "https", audience: strings.TrimSuffix(opt.BaseURL, "/") + "/api/v1"}
 	s.assets, err = loadAssets()
