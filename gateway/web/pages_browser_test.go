@@ -4,8 +4,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-
-	"airegw/testharness/sim"
 )
 
 // inEnglish looks at pages once more in English, at the width that is harder.
@@ -19,21 +17,12 @@ func (p *page) inEnglish(pages map[string]string) {
 	p.open("/?lang=it")
 }
 
-// atBuenosAires answers somebody whose post that is.
-func atBuenosAires() sim.Person {
-	for n := 0; ; n++ {
-		if p := person("ok", n); p.Post != nil && p.Post.Code == "2600103" {
-			return p
-		}
-	}
-}
-
 // TestTheOfficesOtherPagesInABrowser: smart cards, consular rates, corrections,
 // the label and the reasons of a delivery, as an office and a citizen see them.
 func TestTheOfficesOtherPagesInABrowser(t *testing.T) {
 	t.Parallel()
 	p, l := newLoginPage(t)
-	one := atBuenosAires()
+	one := atBuenosAires(t)
 	number, _ := l.submitted(one.CF, "FOREIGN_RESIDENCE")
 	l.work()
 	citizen := l.as("citizen", "citizen-"+one.IDANPR)
