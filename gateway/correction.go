@@ -10,7 +10,6 @@ import (
 	"unicode"
 
 	"airegw/anpr"
-	"airegw/consulate"
 )
 
 // A correction is the task of putting the register right. It is opened by a
@@ -248,23 +247,8 @@ func subjectOf(r *Request, person int, record anpr.Record) CorrectionSubject {
 // followed up by the office of the request; before there is one, by nobody of
 // ours: the citizen is told.
 func (r *Request) mender(who string, record anpr.Record, at time.Time) Office {
-	post := func() Office {
-		if p, ok := consulate.PostByCode(record.Person.Post.Code); ok {
-			if p, ok = p.InCharge(at); ok {
-				return Office{OfficePost, p.Key}
-			}
-		}
-		if asked, ok := ParseOffice(r.Input.Office); ok && asked.Kind == OfficePost {
-			return asked
-		}
-		a := record.Person.Address
-		if answer := consulate.Competent(consulate.Address{
-			ISO2: residenceCountry(record.Person), Street: a.Street, City: a.Locality, Postcode: a.Postcode, Region: a.Province,
-		}); answer.Post != nil {
-			return Office{OfficePost, answer.Post.Key}
-		}
-		return Office{}
-	}
+	asked, _ := ParseOffice(r.Input.Office)
+	post := func() Office { return postOf(record, asked, at) }
 	switch anpr.Owner(who) {
 	case anpr.OwnerAIREComune:
 		if o, ok := ParseOffice(record.Person.AIREComune.ISTAT); ok && o.Kind == OfficeComune {

@@ -135,6 +135,11 @@ func (r *Request) Tracking() Tracking {
 func (d Desk) List(ctx context.Context, q Criteria) ([]Row, error) {
 	q.FiscalCode = tidyCode(q.FiscalCode)
 	rows, err := d.g.store.Find(ctx, d.scope, q)
+	if _, citizen := d.scope.Person(); citizen {
+		for i := range rows {
+			rows[i].Mark.Detail = "" // for the operator
+		}
+	}
 	return rows, wrap("list requests", err)
 }
 
@@ -147,6 +152,9 @@ func (d Desk) Open(ctx context.Context, number string) (*Request, error) {
 	err = d.g.store.Audit(ctx, AuditEntry{At: d.g.clock.Now(), Actor: d.scope.actor, Act: "opened", Subject: r.ID})
 	if err != nil {
 		return nil, wrap("audit look", err)
+	}
+	if _, citizen := d.scope.Person(); citizen {
+		r.Mark.Detail = "" // for the operator
 	}
 	return r, nil
 }
@@ -571,6 +579,9 @@ func (d Desk) PrepareForms(ctx context.Context, number string) error {
 	if r.State != StateInEnquiry {
 		return moved(r)
 	}
+	if objected := r.Objected(); objected != nil {
+		return objected.error()
+	}
 	o := r.Order()
 	if o == nil || o.Dead {
 		err := d.openOrder(ctx, r)
@@ -845,6 +856,8 @@ func (d Desk) Sign(ctx context.Context, number string) error {
 			return Change{}, nil, NewError(Conflict, "forms_not_confirmed")
 		case o.Asked != "":
 			return Change{}, nil, NewError(Conflict, "change_under_way")
+		case r.Objected() != nil:
+			return Change{}, nil, r.Objected().error()
 		}
 		decision := d.g.rules.now(now).Decide(factsOf(r, now))
 		if refused := decision.Options.For(r.Delivery.Option); refused.Verdict == policies.VerdictRefuse {
@@ -947,7 +960,8 @@ func (d Desk) HandOver(ctx context.Context, number, to, check string) error {
 }
 
 // Unpark lets a parked request go on: its worker step and its outbox rows are
-// due now. Only a referent may.
+// due now. Only a referent may. One that is parked for an objection goes on by
+// Overrule: Conflict "clearance_objection".
 func (d Desk) Unpark(ctx context.Context, number string) error {
 	if d.scope.actor.Role != RoleReferent {
 		return NewError(Forbidden, "referent_only")
@@ -955,6 +969,9 @@ func (d Desk) Unpark(ctx context.Context, number string) error {
 	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
 		if r.Mark.Kind != MarkParked {
 			return Change{}, nil, NewError(Conflict, "not_parked")
+		}
+		if o := r.Objected(); o != nil && r.Mark.Code == markObjection {
+			return Change{}, nil, o.error() // Overrule says why it goes on
 		}
 		change := Change{Unpark: true, Mark: &Mark{}}
 		if r.State == StatePrechecked && !routed(r) {
@@ -1028,7 +1045,10 @@ func (d Desk) Checklist(r *Request) []NextAct {
 		if r.State == StateRejectedCNSD || (r.State == StateProductionDefect && o != nil && o.Ended) {
 			add("reopen", false, true, "")
 		}
-		if r.Mark.Kind == MarkParked {
+		if r.Objected() != nil {
+			add("overrule", false, d.scope.actor.Role == RoleReferent, "referent_only")
+		}
+		if r.Mark.Kind == MarkParked && r.Mark.Code != markObjection {
 			add("unpark", false, d.scope.actor.Role == RoleReferent, "referent_only")
 		}
 		if live && (r.State == StateFormsReady || r.State == StateSigned) {

@@ -66,6 +66,12 @@ const (
 	EventDeliveryGranted EventType = "delivery_granted"  // the change holds
 	EventDeliveryDenied  EventType = "delivery_denied"   // too late
 	EventTrackerRevoked  EventType = "tracker_revoked"   // the 10-character code is dead; a new one is given
+
+	// What other offices that were told of the request say (clearance.go).
+	EventClearanceGiven     EventType = "clearance_given"     // nothing against it
+	EventObjected           EventType = "objected"            // something is
+	EventObjectionWithdrawn EventType = "objection_withdrawn" // not any more
+	EventObjectionOverruled EventType = "objection_overruled" // the request's office goes on against it
 )
 
 // eventTarget is the state each event leads to; a fact is absent here.
@@ -109,6 +115,7 @@ var facts = map[EventType]bool{
 	EventParked: true, EventUnparked: true, EventCancelAsked: true, EventCancelDenied: true,
 	EventAttemptFailed: true, EventDuplicate: true, EventNonDelivery: true,
 	EventDeliveryAsked: true, EventDeliveryGranted: true, EventDeliveryDenied: true, EventTrackerRevoked: true,
+	EventClearanceGiven: true, EventObjected: true, EventObjectionWithdrawn: true, EventObjectionOverruled: true,
 }
 
 // Event is one thing that happened to a request. Data holds no personal data

@@ -493,6 +493,10 @@ func (g *Gateway) newNumber(now time.Time) (string, error) {
 // includes the events.
 func (g *Gateway) commit(ctx context.Context, r *Request, c Change, events ...Event) error {
 	c.ID, c.Version, c.State = r.ID, r.Version, r.State
+	err := g.tellOthers(r, &c, events)
+	if err != nil {
+		return err
+	}
 	next := r.stored.twin()
 	for i := range events {
 		e := &events[i]
@@ -511,8 +515,13 @@ func (g *Gateway) commit(ctx context.Context, r *Request, c Change, events ...Ev
 	if next.State.Final() {
 		c.Work, c.Mark = &Work{}, &Mark{}
 		c.Corrections = &CorrectionSync{Why: CorrectionEnded, All: true, At: next.UpdatedAt}
+		if c.Clearances == nil {
+			c.Clearances = &ClearanceChange{}
+		}
+		c.Clearances.Close = next.UpdatedAt
 	}
-	err := g.store.Commit(ctx, c)
+	c.holdByObjection(r, next)
+	err = g.store.Commit(ctx, c)
 	if err != nil {
 		return wrap("commit request", err)
 	}

@@ -94,9 +94,12 @@ func ownData(ctx context.Context, s Store, scope Scope, actor Actor, now time.Ti
 func ownRequest(row Row, events []Event) OwnRequest {
 	r := OwnRequest{Number: row.ID, State: row.State, Office: row.Office.ID()}
 	for _, e := range events {
-		r.Events = append(r.Events, OwnEvent{
-			Seq: e.Seq, Type: e.Type, At: e.At, By: e.Actor.Kind, Office: e.Actor.Office.ID(), Data: e.Data, Private: e.Private,
-		})
+		own := OwnEvent{Seq: e.Seq, Type: e.Type, At: e.At, By: e.Actor.Kind, Office: e.Actor.Office.ID(), Data: e.Data, Private: e.Private}
+		if e.Type == EventObjected || e.Type == EventObjectionOverruled {
+			// That it was raised, by whom and when; why is between the offices.
+			own.Data, own.Private = nil, nil
+		}
+		r.Events = append(r.Events, own)
 	}
 	return r
 }

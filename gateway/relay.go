@@ -93,6 +93,10 @@ func (g *Gateway) sendSubmission(ctx context.Context, r *Request, row Outbox) er
 		// goes first by this one going away.
 		return g.commit(ctx, r, Change{Settle: &row})
 	}
+	if objected := r.Objected(); objected != nil {
+		mark := objected.mark()
+		return g.store.ReleaseOutbox(ctx, row, time.Time{}, mark.Code, mark.Detail, true)
+	}
 	stopped, err := g.refresh(ctx, r, row)
 	if err != nil || stopped {
 		return err

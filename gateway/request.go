@@ -105,6 +105,8 @@ type Request struct {
 	Handling    *policies.Handling // what the rules said of the parcel when it was shipped; nil before
 	Duplicate   *Duplicate         // once it is decided whether a new card is free
 	NonDelivery *NonDelivery       // of a request for a card that did not arrive
+	Told        []Told             // other offices that know of it
+	Objections  []Objection        // of those, in the order in which they were raised
 	Mark        Mark
 	Events      []Event
 
@@ -149,6 +151,7 @@ type Checked struct {
 	Persons   int           `json:"persons"`
 	Findings  []Finding     `json:"findings,omitempty"`
 	Evidence  []Evidence    `json:"evidence"`
+	Told      []Told        `json:"told,omitempty"` // the notices that went with this answer
 	Applicant anpr.Record   `json:"-"`
 	Parents   []anpr.Record `json:"-"`
 }
@@ -466,6 +469,7 @@ func (r *Request) absorb(e Event) error {
 		}
 		c.Applicant, c.Parents = p.Applicant, p.Parents
 		r.Register = &c
+		r.Told = append(slices.Clip(r.Told), c.Told...)
 	case EventDecided:
 		var d Decided
 		if err := read(e.Private, &d); err != nil {
@@ -620,6 +624,8 @@ func (r *Request) absorb(e Event) error {
 		return read(e.Data, r.NonDelivery)
 	case EventDestroyed:
 		return r.absorbDestruction(e)
+	case EventClearanceGiven, EventObjected, EventObjectionWithdrawn, EventObjectionOverruled:
+		return r.absorbClearance(e)
 	}
 	return nil
 }

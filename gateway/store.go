@@ -20,6 +20,7 @@ import (
 type Store interface {
 	RuleStore
 	CorrectionStore
+	ClearanceStore
 	DeliveryStore
 	CardReportStore
 	CardNoticeStore
@@ -174,6 +175,8 @@ type Change struct {
 	Audit   []AuditEntry
 	// Corrections, when not nil, is what is to be mended in the register by now.
 	Corrections *CorrectionSync
+	// Clearances, when not nil, is what becomes of the notices to other offices.
+	Clearances *ClearanceChange
 	// Dialogue opens the question to the registry of Office, once per request.
 	Dialogue bool
 }

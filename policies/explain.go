@@ -40,12 +40,16 @@ type Notice struct {
 }
 
 // Notices returns what others are told of a request: the comune of AIRE
-// enrolment and the post, of one at another comune (B.7 Q1).
+// enrolment and the post, of one at another comune (B.7 Q1). With no working
+// days nobody is told.
 func (s *Set) Notices(f *Facts) []Notice {
 	if f.Channel != ChannelComune || f.OfficeIsAIREComune != No {
 		return nil
 	}
 	r := s.at(keyClearanceDays, 0, f.On.Unix())
+	if r.Number == 0 {
+		return nil
+	}
 	return []Notice{{"comune.clearance", r.Number, r.ID, r.LegalRef, r.Status, r.Reason}}
 }
 

@@ -42,7 +42,7 @@ var counted = []string{
 	"corrections", "register_usage", "register_stops", "register_tracing",
 	"login_attempts", "login_records", "login_shared", "login_tokens", "operator_cards",
 	"consular_rates", "passages",
-	"card_reports", "session_list", "registry_dialogues", "erasures", "card_notices",
+	"card_reports", "session_list", "registry_dialogues", "erasures", "card_notices", "clearances",
 	"reconciliations",
 }
 

@@ -24,7 +24,7 @@ func TestHotQueriesNeverReadAWholeTable(t *testing.T) {
 	// A scan of what another part of the query left, of an index that holds only
 	// what waits or is marked, and the one count that reads an index whole.
 	fine := map[string]bool{
-		"SCAN CONSTANT ROW": true, "SCAN p": true, "SCAN o": true,
+		"SCAN CONSTANT ROW": true, "SCAN p": true, "SCAN o": true, "SCAN x": true,
 		"SCAN core_events USING INDEX core_events_pending":              true,
 		"SCAN requests USING COVERING INDEX requests_mark":              true,
 		"SCAN audit_blocks USING INDEX sqlite_autoindex_audit_blocks_1": true, // LIMIT 1
@@ -75,6 +75,14 @@ func TestHotQueriesNeverReadAWholeTable(t *testing.T) {
 	explain("unpark outbox", sqlUnparkOutbox, arguments(2)...)
 	explain("unpark core", sqlUnparkCore, arguments(1)...)
 	explain("last block", sqlLastBlock)
+	explain("notices of a request", sqlClearancesOf, arguments(2)...)
+	explain("notices", sqlClearancesAll, arguments(2)...)
+	explain("older notices", sqlClearancesPast, arguments(3)...)
+	explain("open notices", sqlClearancesOpen, arguments(3)...)
+	explain("more open notices", sqlClearancesNext, arguments(4)...)
+	explain("count notices", sqlCountClearances, arguments(3)...)
+	explain("overrule", sqlOverrule, arguments(2)...)
+	explain("close notices", sqlCloseClearances, arguments(2)...)
 	for _, text := range officeFollows {
 		explain(text, text, arguments(2)...)
 	}

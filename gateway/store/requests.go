@@ -428,6 +428,10 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 	if err != nil {
 		return err
 	}
+	clearances, err := s.prepareClearances(c.Clearances)
+	if err != nil {
+		return err
+	}
 	asked := ""
 	if c.Work != nil {
 		asked, err = workActor(c.Work.Actor)
@@ -477,6 +481,10 @@ func (s *Store) Commit(ctx context.Context, c gateway.Change) error {
 			return err
 		}
 		err = corrections.apply(s, t, c.ID)
+		if err != nil {
+			return err
+		}
+		err = clearances.apply(s, t, c.ID)
 		if err != nil {
 			return err
 		}

@@ -134,6 +134,7 @@ func eraseDossier(t *tx, id string, now int64) error {
 		{`UPDATE outbox SET private = NULL, key_id = '' WHERE request_id = $1 AND private IS NOT NULL`, []any{id}},
 		{`UPDATE registry_dialogues SET private = NULL, key_id = '' WHERE request_id = $1 AND private IS NOT NULL`, []any{id}},
 		{`UPDATE corrections SET private = NULL, key_id = '' WHERE request_id = $1 AND private IS NOT NULL`, []any{id}},
+		{`UPDATE clearances SET private = NULL, key_id = '' WHERE request_id = $1 AND private IS NOT NULL`, []any{id}},
 		{`UPDATE core_events SET details = '' WHERE request_id = $1 AND details <> ''`, []any{id}},
 		{`DELETE FROM request_persons WHERE request_id = $1`, []any{id}},
 		{

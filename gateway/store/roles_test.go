@@ -106,7 +106,7 @@ func TestRawSQLAsTheWebRoleSeesNoForeignRow(t *testing.T) {
 		"requests", "request_persons", "events", "outbox", "core_events", "halves", "series", "audit_entries", "audit_payloads", "audit_blocks",
 		"sessions", "clients", "used_jti", "revocations", "rule_sets", "rule_approvals", "consular_rates", "passages", "reconciliations", "meta", "goose_db_version",
 		"login_attempts", "login_records", "login_shared", "login_tokens", "operator_cards",
-		"card_reports", "session_list", "registry_dialogues",
+		"card_reports", "session_list", "registry_dialogues", "clearances",
 	} {
 		refused(t, web, `DELETE FROM `+table)
 		refused(t, web, `TRUNCATE `+table)

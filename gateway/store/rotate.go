@@ -24,6 +24,7 @@ var sealedColumns = []sealedColumn{
 	{"halves", [2]string{"order_key", ""}, `order_key`},
 	{"sessions", [2]string{"token_digest", ""}, `token_digest`},
 	{"corrections", [2]string{"id", ""}, `id`},
+	{"clearances", [2]string{"id", ""}, `id`},
 	{"registry_dialogues", [2]string{"request_id", ""}, `request_id`},
 	{"login_attempts", [2]string{"state_digest", ""}, `state_digest`},
 	{"login_records", [2]string{"reference", "seq"}, `reference`},

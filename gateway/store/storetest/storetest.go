@@ -96,6 +96,7 @@ func Run(t *testing.T, e Engine) {
 		{"a dialogue with a comune's registry is opened once and ends", dialogues},
 		{"new rules send decided requests to be decided again, once", rulesDecideAgain},
 		{"corrections are opened, moved and closed with the change of their request", correctionsKept},
+		{"a notice to another office is sent once, answered, closed with its request", clearancesKept},
 		{"a step remembers who asked for it", workRemembersWhoAsked},
 		{"what a clock that was ahead sent into the future comes back with it", clockSetBack},
 		{"an attempt to log in is handed out once", attemptsSpent},
