@@ -166,7 +166,7 @@ type objectionData struct {
 }
 
 type overruledPrivate struct {
-	Reason string `json:"reason"`
+	Why string `json:"why"`
 }
 
 // absorbClearance reads what an office said to a notice, or that the request
@@ -530,20 +530,20 @@ func (g *Gateway) answerNotice(ctx context.Context, c Clearance) error {
 // Overrule lets a request go on against the objections that stand, for a written
 // reason (1 to 500 characters), as its office may decide; only a referent may.
 // Conflict "no_objection" when none holds it.
-func (d Desk) Overrule(ctx context.Context, number, reason string) error {
+func (d Desk) Overrule(ctx context.Context, number, why string) error {
 	if d.scope.actor.Role != RoleReferent {
 		return NewError(Forbidden, "referent_only")
 	}
-	reason, ok := plainLines(reason)
-	if !ok || reason == "" {
-		return invalid("/reason", "text_shape")
+	why, ok := plainLines(why)
+	if !ok || why == "" {
+		return invalid("/why", "text_shape")
 	}
 	return d.act(ctx, number, func(r *Request, now time.Time) (Change, []Event, error) {
 		if r.Objected() == nil {
 			return Change{}, nil, NewError(Conflict, "no_objection")
 		}
 		return Change{Clearances: &ClearanceChange{Overrule: now}}, []Event{{
-			Type: EventObjectionOverruled, At: now, Actor: d.scope.actor, Private: payload(overruledPrivate{Reason: reason}),
+			Type: EventObjectionOverruled, At: now, Actor: d.scope.actor, Private: payload(overruledPrivate{Why: why}),
 		}}, nil
 	})
 }

@@ -383,7 +383,7 @@ func requestOf(r *gateway.Request, lang string) requestAnswer {
 	}
 	for _, e := range r.Events {
 		out.History = append(out.History, historyAnswer{
-			e.Seq, string(e.Type), messages.Text(lang, "event."+string(e.Type), nil), string(e.To), e.At.UTC(), string(e.Actor.Kind),
+			e.Seq, string(e.Type), eventText(e, lang), string(e.To), e.At.UTC(), string(e.Actor.Kind),
 		})
 	}
 	return out

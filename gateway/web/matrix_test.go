@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"airegw/gateway"
 	"airegw/gateway/web"
+	"airegw/testharness/sim"
 )
 
 // row says what one route answers to each kind of caller of the isolation
@@ -115,6 +117,17 @@ func matrix() map[string]row {
 	m["POST /api/v1/corrections/:id/answer"] = row{body: `{"answer":"corrected"}`, own: hidden, other: hidden, none: no, cut: no}
 	m["POST /api/v1/corrections/:id/alignment"] = row{own: hidden, other: hidden, none: no, cut: no}
 	m["GET "+one+"/corrections"] = row{own: ok, other: hidden, none: no, cut: no}
+	// A notice is for the office that was told: {id} is one to the post, and
+	// neither the office of the request nor a third one sees it.
+	m["GET /operator/notices"] = row{own: ok, other: ok, none: no, cut: no}
+	m["GET /operator/notices/:id"] = row{own: hidden, other: hidden, none: no, cut: no}
+	m["POST /operator/notices/:id/answer"] = row{form: url.Values{"answer": {"none"}}, own: hidden, other: hidden, none: no, cut: no}
+	m["POST "+desk+"/overrule"] = row{form: url.Values{"why": {"x"}}, own: forbid, other: forbid, none: no, cut: no} // a referent's
+	m["GET /api/v1/notices"] = row{own: ok, other: ok, none: no, cut: no}
+	m["GET /api/v1/notices/:id"] = row{own: hidden, other: hidden, none: no, cut: no}
+	m["POST /api/v1/notices/:id/answer"] = row{body: `{"answer":"none"}`, own: hidden, other: hidden, none: no, cut: no}
+	m["GET "+one+"/notices"] = row{own: ok, other: hidden, none: no, cut: no}
+	m["POST "+one+"/counter/overrule"] = row{body: `{"why":"x"}`, own: forbid, other: forbid, none: no, cut: no}
 	// Acts: what the own office gets depends on the request's state, here
 	// prechecked; what matters is that nobody else gets anything but "not found".
 	for act, a := range map[string]struct {
@@ -251,7 +264,7 @@ type cell struct {
 func (c cell) send(b *browser, number string) reply {
 	c.w.t.Helper()
 	fill := strings.NewReplacer("{n}", number, "{cf}", c.cf, "{station}", "PDL-C745-01")
-	path := strings.NewReplacer(":number", number, ":version", "000000000000", "*path", "app.css", ":option", "CONSULATE", ":hash", strings.Repeat("0", 64)).Replace(c.route.Path)
+	path := strings.NewReplacer("/notices/:id", "/notices/"+toPost(c.cf, number), ":number", number, ":version", "000000000000", "*path", "app.css", ":option", "CONSULATE", ":hash", strings.Repeat("0", 64)).Replace(c.route.Path)
 	if c.route.Method == http.MethodGet {
 		return b.do("GET", path, "", "", c.row.head)
 	}
@@ -263,6 +276,16 @@ func (c cell) send(b *browser, number string) reply {
 		f.Set(k, fill.Replace(v[0]))
 	}
 	return b.post(path, f)
+}
+
+// toPost answers the notice of a request to its applicant's post.
+func toPost(cf, number string) string {
+	p, known := sim.PersonByCF(cf)
+	if !known || p.Post == nil {
+		return number + ".nobody"
+	}
+	post, _ := gateway.ParseOffice(p.Post.Code)
+	return number + "." + post.Code
 }
 
 func (c cell) check(who string, b *browser, want int) {

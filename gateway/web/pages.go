@@ -270,11 +270,12 @@ func (s *Server) pageEnter(c *gin.Context, ev *event) error {
 
 // listPage is a list of requests.
 type listPage struct {
-	Rows  []summaryAnswer
-	Next  string
-	Found string // what was searched for: number, fiscal_code, surname
-	Query string
-	Stops []anpr.Stop // services of the register that are not asked for now
+	Notices int // that the office may still answer
+	Rows    []summaryAnswer
+	Next    string
+	Found   string // what was searched for: number, fiscal_code, surname
+	Query   string
+	Stops   []anpr.Stop // services of the register that are not asked for now
 }
 
 // pageDashboard is the operator's start page and search. One field takes a
@@ -322,6 +323,10 @@ func (s *Server) pageDashboard(c *gin.Context, ev *event) error {
 		return err
 	}
 	page.Stops = register.Stops
+	page.Notices, err = s.desk(ev).CountNotices(c.Request.Context())
+	if err != nil {
+		return err
+	}
 	v.Data = page
 	return s.show(c, http.StatusOK, "dashboard", v)
 }

@@ -34,6 +34,7 @@ type requestPage struct {
 	Reports                                           []gateway.CardReport // of the applicant's card, at a desk
 
 	Corrections []gateway.Correction // what is to be mended in the register for it, not closed
+	Notices     []noticeAnswer       // to other offices, at a desk
 	Dialogue    *dialogueView        // with the comune's own registry, at a desk; nil: there was none
 
 	CanAssent bool      // a parent's word may still be given or taken back
@@ -172,6 +173,10 @@ func (s *Server) showRequest(c *gin.Context, ev *event, status int, n string, se
 		page.Step.CIE, page.Step.RetryAt = s.entry(page.Path, need)
 	}
 	if ev.who.kind&Desk != 0 {
+		page.Notices, err = s.noticesSent(c.Request.Context(), ev, r.ID)
+		if err != nil {
+			return err
+		}
 		page.Reports, err = d.CardReportsOf(c.Request.Context(), r)
 		if err != nil {
 			return err
