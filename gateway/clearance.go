@@ -176,8 +176,9 @@ func (r *Request) absorbClearance(e Event) error {
 	if err := read(e.Data, &d); err != nil {
 		return err
 	}
+	r.Objections = slices.Clone(r.Objections) // a twin may share them
 	if e.Type == EventObjected {
-		r.Objections = slices.DeleteFunc(slices.Clone(r.Objections), func(o Objection) bool { return o.Notice == d.Notice })
+		r.Objections = slices.DeleteFunc(r.Objections, func(o Objection) bool { return o.Notice == d.Notice })
 		r.Objections = append(r.Objections, Objection{Notice: d.Notice, Office: d.Office, Ground: d.Ground, At: e.At})
 		return nil
 	}

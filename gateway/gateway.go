@@ -493,11 +493,11 @@ func (g *Gateway) newNumber(now time.Time) (string, error) {
 // includes the events.
 func (g *Gateway) commit(ctx context.Context, r *Request, c Change, events ...Event) error {
 	c.ID, c.Version, c.State = r.ID, r.Version, r.State
-	err := g.tellOthers(r, &c, events)
+	next := r.stored.twin()
+	err := g.tellOthers(next, &c, events)
 	if err != nil {
 		return err
 	}
-	next := r.stored.twin()
 	for i := range events {
 		e := &events[i]
 		e.Seq = next.Version + 1
