@@ -85,7 +85,7 @@ The gateway's own configuration is read for its section federation; a file (YAML
 the section's members alone, to try an onboarding before there is a gateway: id, organization, client_name, homepage_uri, policy_uri, logo_uri,
 contacts, redirect_uris, keys (folder made by keygen), anchor, anchor_keys (JWKS file of the
 pinned keys), provider, and where needed authority_hints, refresh, lifetime, require_mark,
-budget, proxy, ca_file.`
+budget, proxy, ca_file; of an aggregator aggregated and login_as.`
 
 func (f federationSettings) open() (*federation.Member, error) {
 	data, err := os.ReadFile(f.Config)

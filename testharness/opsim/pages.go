@@ -320,6 +320,13 @@ func (s *Server) failLogin(w http.ResponseWriter, r *http.Request, i interaction
 	}
 	v := s.loginView(r, i)
 	v.Error = v.T[problem]
+	// What was chosen stays chosen.
+	for field, list := range map[string][]choice{"person": v.People, "level": v.Levels, "mode": v.Modes} {
+		chosen := slices.IndexFunc(list, func(c choice) bool { return c.Value == r.FormValue(field) })
+		for n := range list {
+			list[n].Chosen = n == chosen || (chosen < 0 && list[n].Chosen)
+		}
+	}
 	render(w, http.StatusUnprocessableEntity, "login.html", v, i.req.redirectURI)
 }
 

@@ -160,6 +160,9 @@ func TestAgID23CredentialsThatDoNotReachTheLevelEndInAccessDenied(t *testing.T) 
 			if status != http.StatusUnprocessableEntity || !strings.Contains(body, `id="problem"`) {
 				t.Fatalf("%s: %d %s", name, status, body)
 			}
+			if !strings.Contains(body, `value="L3" checked`) || !strings.Contains(body, `value="`+cf+`" selected`) && name != "2.3.0 unknown person" {
+				t.Errorf("%s: what was chosen is lost", name)
+			}
 		}
 		q := a.callback(p.login(address, cf, ModeReader, 3))
 		if q.Get("error") != "access_denied" {
