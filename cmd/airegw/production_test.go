@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -47,11 +46,9 @@ func TestAProductionBinaryHoldsNoMutantAndNoFailpoint(t *testing.T) {
 	if len(names) < 30 {
 		t.Fatalf("only %d names found in the source", len(names))
 	}
-	binary := filepath.Join(t.TempDir(), "airegw")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	binary, err := theBinary()
+	if err != nil {
+		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(binary)
 	if err != nil {
