@@ -564,7 +564,7 @@ func (x *exchange) decide(code string, q query) answerA {
 	}
 	found, byID := []sim.Person(nil), false
 	switch {
-	case code == "C030" && c.CodiceFiscale == "":
+	case c.CodiceFiscale == "" && (code == "C030" || c.IDANPR == ""):
 		if c.Cognome == "" && c.SenzaCognome != "S" || c.Nome == "" && c.SenzaNome != "S" || c.Sesso == "" || c.DatiNascita == nil || c.DatiNascita.DataEvento == "" {
 			return missing("codiceFiscale")
 		}
@@ -579,13 +579,11 @@ func (x *exchange) decide(code string, q query) answerA {
 		if !x.fires(FaultCFSuperseded) {
 			found = x.s.byCF(strings.ToUpper(c.CodiceFiscale))
 		}
-	case c.IDANPR != "":
+	default:
 		byID = true
 		if p, ok := x.s.byID(c.IDANPR); ok {
 			found = []sim.Person{p}
 		}
-	default:
-		return missing("codiceFiscale")
 	}
 	warnings := []anomaly{}
 	if !byID && code != "C030" && !x.s.broken(MutantNoWarning) {
