@@ -131,9 +131,18 @@ type Query struct {
 	// AIREComune is the comune of AIRE registration as far as it is known; door C
 	// cannot be asked without, door A does not need it.
 	AIREComune ComuneRef
+	// DeclaredComune is the comune of AIRE registration as the applicant or the
+	// consular file says, before the register has told: it may be wrong.
+	DeclaredComune ComuneRef
+	// Post is the key of the consular post that the question is asked for, AnyPost
+	// where it is not known yet, "" for a comune's.
+	Post string
 
 	probes []string // services whose stop this check tries
 }
+
+// AnyPost stands for the competent post, before it is known.
+const AnyPost = "*"
 
 // NewClient checks the configuration and makes a Client; it calls nobody.
 func NewClient(cfg ClientConfig) (*Client, error) {

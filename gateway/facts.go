@@ -380,15 +380,43 @@ func (g *Gateway) expected(r *Request, from time.Time) *delivery.Plan {
 // knownComune is the comune of AIRE registration of a person of the request, as
 // the last check found it; zero before there was one.
 func (r *Request) knownComune(fiscalCode string) anpr.ComuneRef {
+	return r.lastRecord(fiscalCode).Person.AIREComune
+}
+
+// lastRecord is what the last check found of a person; zero before there was one.
+func (r *Request) lastRecord(fiscalCode string) anpr.Record {
 	if r.Register == nil {
-		return anpr.ComuneRef{}
+		return anpr.Record{}
 	}
 	for _, rec := range append([]anpr.Record{r.Register.Applicant}, r.Register.Parents...) {
 		if rec.AskedFor == fiscalCode {
-			return rec.Person.AIREComune
+			return rec
 		}
 	}
-	return anpr.ComuneRef{}
+	return anpr.Record{}
+}
+
+// askingPost is the post that the check of a request is for, as anpr.Query has
+// it: the one that holds it, or the competent one that nobody knows yet.
+func (r *Request) askingPost() string {
+	switch {
+	case r.Office.Kind == OfficePost:
+		return r.Office.Code
+	case r.Channel == policies.ChannelPost:
+		return anpr.AnyPost
+	default:
+		return ""
+	}
+}
+
+// declaredComune is the comune of AIRE registration as the form has it.
+func (in Input) declaredComune() anpr.ComuneRef {
+	o, ok := ParseOffice(in.AIREComune)
+	if !ok || o.Kind != OfficeComune {
+		return anpr.ComuneRef{}
+	}
+	c, _ := anpr.ComuneByISTAT(o.Code)
+	return anpr.ComuneRef{ISTAT: o.Code, Name: c.Name}
 }
 
 // queryFor is the question about one person.
@@ -397,6 +425,14 @@ func queryFor(r *Request, person Applicant, who anpr.Actor, urgency anpr.Urgency
 		AIREComune: r.knownComune(person.FiscalCode),
 		FiscalCode: person.FiscalCode, Surname: person.Surname, GivenName: person.GivenName, BirthDate: person.BirthDate,
 		Reason: r.ID, Actor: who, Urgency: urgency,
+	}
+	if person.FiscalCode == r.Input.Applicant.FiscalCode {
+		// Parents need not be in AIRE.
+		q.Post, q.DeclaredComune = r.askingPost(), r.Input.declaredComune()
+	}
+	if last := r.lastRecord(person.FiscalCode); q.Surname == "" && q.GivenName == "" {
+		// Door C wants the names beside the code.
+		q.Surname, q.GivenName = last.Person.Surname, last.Person.GivenName
 	}
 	// The code itself tells sex and birth, for the search by personal data of
 	// somebody whom the register knows under another code (§8 row 21).

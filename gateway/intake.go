@@ -179,6 +179,10 @@ func (d Desk) prepareInput(in Input, now time.Time) (Input, error) {
 		in.Office = own.Code
 	}
 	checkOffice(in, now, bad)
+	in.AIREComune = tidyCode(in.AIREComune)
+	if in.AIREComune != "" && in.declaredComune() == (anpr.ComuneRef{}) {
+		bad("/aire_comune", "comune_unknown")
+	}
 	if own, ok := d.scope.Office(); ok {
 		if office, known := ParseOffice(in.Office); known && office != own && !fault.Mutant("gateway.own-office") {
 			bad("/office", "office_not_yours")

@@ -27,6 +27,9 @@ type Input struct {
 	PreviousCard *PreviousCard    `json:"previous_card,omitempty"`
 	Report       *Report          `json:"report,omitempty"`  // of theft or loss
 	Changed      []string         `json:"changed,omitempty"` // which data changed, of reason changed_data: name, surname, birth, sex, citizenship
+	// AIREComune is the comune of AIRE registration as the applicant or the consular
+	// file says (ISTAT or catastale code); it only helps to ask the register.
+	AIREComune string `json:"aire_comune,omitempty"`
 }
 
 // Applicant is the person the card is for. Only the fiscal code is needed: the

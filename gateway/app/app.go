@@ -166,8 +166,8 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	checks := gateway.Register(register)
-	if consular != nil && c.Consular.Checks {
-		checks = twoDoors{register, consular}
+	if consular != nil && (c.Consular.Checks || len(c.Consular.Posts) > 0) {
+		checks = anpr.Doors{PDND: register, Consular: consular, Known: c.Consular.Checks, First: c.Consular.first(), Logger: a.log}
 	}
 	a.Gateway, err = gateway.New(gateway.Parts{
 		Store: a.Store, Register: checks, Core: core, Rules: rules.set, Owners: &rules.owners, Alignment: o.Alignment, Registries: comuni, Cards: events, Notices: notices,

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"airegw/anpr"
 	"airegw/gateway"
 	"airegw/gateway/jose"
 	"airegw/gateway/store"
@@ -92,7 +93,7 @@ func told(t *testing.T) (*gateway.Gateway, *store.Store, *eventReceiver) {
 		t.Fatal(err)
 	}
 	g, err := gateway.New(gateway.Parts{
-		Store: a.Store, Register: twoDoors{}, Core: &core{}, Rules: policies.Shipped(), Cards: events, Clock: o.Clock, Random: o.Random, Log: a.log,
+		Store: a.Store, Register: anpr.Doors{}, Core: &core{}, Rules: policies.Shipped(), Cards: events, Clock: o.Clock, Random: o.Random, Log: a.log,
 	})
 	if err != nil {
 		t.Fatal(err)

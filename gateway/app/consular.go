@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,7 +44,10 @@ type ConsularConfig struct {
 	// Checks asks this door, and not PDND's, where the comune of AIRE registration
 	// is known already: rechecks then spend nothing of the services' daily quota.
 	Checks bool `yaml:"checks"`
-	Peer   `yaml:",inline"`
+	// Posts are those whose requests are checked at this door from the first on,
+	// by key (uy-montevideo) or the register's code; "*" alone: every post.
+	Posts []string `yaml:"posts,omitempty"`
+	Peer  `yaml:",inline"`
 }
 
 func (c *Config) checkConsular(needed, bad func(path, text string)) {
@@ -63,6 +67,13 @@ func (c *Config) checkConsular(needed, bad func(path, text string)) {
 	}
 	if s.RegisterCert != "" && s.UnsignedAnswers {
 		bad("consular.unsigned_answers", "contradicts consular.register_cert_file")
+	}
+	for i, name := range s.Posts {
+		switch o, ok := gateway.ParseOffice(name); {
+		case name == anpr.AnyPost && len(s.Posts) == 1:
+		case !ok || o.Kind != gateway.OfficePost:
+			bad(fmt.Sprintf("consular.posts.%d", i), "no consular post is known as "+strconv.Quote(name))
+		}
 	}
 	if s.Follow < 0 || s.Follow > 0 && s.Follow < time.Minute {
 		bad("consular.follow_every", "at least 1m")
@@ -92,6 +103,18 @@ func (s *ConsularConfig) overdue() time.Duration {
 
 func (s *ConsularConfig) suite() wssec.Suite {
 	return wssec.Suite(firstText(s.Suite, string(wssec.SuiteSHA256)))
+}
+
+// first says of which posts requests are checked at this door from the first on.
+func (s *ConsularConfig) first() func(post string) bool {
+	keys := map[string]bool{}
+	for _, name := range s.Posts {
+		if o, ok := gateway.ParseOffice(name); ok {
+			keys[o.Code] = true
+		}
+	}
+	every := slices.Contains(s.Posts, anpr.AnyPost)
+	return func(post string) bool { return every || keys[post] }
 }
 
 // newConsular makes the client of door C, nil without one.
@@ -252,18 +275,4 @@ func (a alignment) Align(ctx context.Context, ask gateway.AlignmentRequest) (gat
 		}
 		return gateway.AlignmentAnswer{}, err
 	}
-}
-
-// twoDoors checks at door C what door C can be asked, at door A the rest.
-type twoDoors struct {
-	pdnd     gateway.Register
-	consular *anpr.Consular
-}
-
-// Check implements gateway.Register.
-func (d twoDoors) Check(ctx context.Context, q anpr.Query) (anpr.Record, error) {
-	if q.AIREComune.ISTAT == "" || !q.AsOf.IsZero() {
-		return d.pdnd.Check(ctx, q)
-	}
-	return d.consular.Check(ctx, q)
 }

@@ -170,6 +170,10 @@ func TestTheConsularSectionNamesWhatIsWrong(t *testing.T) {
 		"consular.url":                func(s *ConsularConfig) { s.URL = "ftp://x" },
 		"consular.station":            func(s *ConsularConfig) { s.Station = "" },
 		"consular.suite":              func(s *ConsularConfig) { s.Suite = "md5" },
+		"consular.posts.1":            func(s *ConsularConfig) { s.Posts = []string{"2600103", "H501"} },
+		"consular.posts.0":            func(s *ConsularConfig) { s.Posts = []string{"*", "2600103"} },
+		"consular.follow_every":       func(s *ConsularConfig) { s.Follow = time.Second },
+		"consular.overdue_after":      func(s *ConsularConfig) { s.Overdue = -time.Hour },
 		"consular.register_cert_file": func(s *ConsularConfig) { s.RegisterCert = "" },
 		"consular.unsigned_answers":   func(s *ConsularConfig) { s.UnsignedAnswers = true },
 	} {

@@ -470,8 +470,9 @@ func (s *Server) readInput(ev *event, f url.Values) (gateway.Input, []gateway.Pr
 			FiscalCode: get("/applicant/fiscal_code"), Surname: get("/applicant/surname"),
 			GivenName: get("/applicant/given_name"), BirthDate: get("/applicant/birth_date"),
 		},
-		Delivery: readDelivery(f, "/delivery"),
-		Contacts: gateway.Contacts{Email: get("/contacts/email"), Phone: get("/contacts/phone"), Language: get("/contacts/language")},
+		AIREComune: get("/aire_comune"),
+		Delivery:   readDelivery(f, "/delivery"),
+		Contacts:   gateway.Contacts{Email: get("/contacts/email"), Phone: get("/contacts/phone"), Language: get("/contacts/language")},
 	}
 	for _, at := range []string{"/parents/0", "/parents/1"} {
 		p := gateway.Parent{FiscalCode: get(at + "/fiscal_code"), Surname: get(at + "/surname"), GivenName: get(at + "/given_name")}

@@ -37,6 +37,7 @@ var Table = []Mutant{
 	{"anpr.answer-status", "anpr", "TestWhatIsNoAnswerAboutThePersonIsAnErrorThatWaits", "only status 200 is an answer"},
 	{"anpr.consular.answer_echo", "anpr", "TestAnAnswerToAnotherQuestionIsNoAnswer", "an answer of the consular door must be to our question"},
 	{"anpr.consular.answer_signature", "anpr", "TestWhatIsNoAnswerOfDoorCWaits", "an answer of the consular door must be signed by it"},
+	{"anpr.doors.declared", "testharness", "TestAConsularDoorOutOfOrderDoesNotHoldUpTheFirstCheck", "a comune somebody declares refuses nobody"},
 	{"anpr.voucher-evidence", "anpr", "TestThePDNDEndpointsAnswersAreReadExactly", "a voucher must be for our tracking evidence"},
 	{"anpr.voucher-purpose", "anpr", "TestThePDNDEndpointsAnswersAreReadExactly", "a voucher must be for the purpose asked"},
 	{"federation.address", "gateway/federation", "TestAddressesThatAreNeverCalled", "no private address, nor this machine's, is called for others"},
