@@ -17,7 +17,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "sim" {
 		os.Exit(run(context.Background(), os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	removeTheBinary()
+	os.Exit(code)
 }
 
 // benched runs a bench and reads what it prints, to the last member.

@@ -37,12 +37,11 @@ var theBinary = sync.OnceValues(func() (string, error) {
 // binaryFolder is where it is, "" before it was built.
 var binaryFolder string
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if binaryFolder != "" && os.RemoveAll(binaryFolder) != nil && code == 0 {
-		code = 1
+// removeTheBinary is for the end of all tests.
+func removeTheBinary() {
+	if binaryFolder != "" {
+		_ = os.RemoveAll(binaryFolder)
 	}
-	os.Exit(code)
 }
 
 // step is one command of a transcript with what it printed.
