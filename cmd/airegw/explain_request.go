@@ -17,6 +17,38 @@ import (
 type requestAnswer struct {
 	Request   string           `json:"request"`
 	Decisions []replayedAnswer `json:"decisions"` // oldest first
+	Notices   []sentAnswer     `json:"notices"`   // to other offices, oldest first
+}
+
+// sentAnswer is a notice to another office, with what it answered by then. Whom
+// it is about and what the office says in its own words are not told here.
+type sentAnswer struct {
+	Office      string     `json:"office"` // comune:ISTAT or post:key
+	ToldAs      string     `json:"told_as"`
+	ToldAt      time.Time  `json:"told_at"`
+	LastDay     string     `json:"last_day"`
+	Rule        string     `json:"rule"`
+	Status      string     `json:"status"` // as of --on
+	Ground      string     `json:"ground,omitempty"`
+	AnsweredAt  *time.Time `json:"answered_at"`
+	OverruledAt *time.Time `json:"overruled_at"`
+}
+
+func sentOf(list []gateway.Clearance, now time.Time) []sentAnswer {
+	out := []sentAnswer{}
+	instant := func(at time.Time) *time.Time {
+		if at.IsZero() {
+			return nil
+		}
+		return &at
+	}
+	for _, c := range list {
+		out = append(out, sentAnswer{
+			Office: c.Office.ID(), ToldAs: string(c.As), ToldAt: c.ToldAt, LastDay: c.LastDay, Rule: c.Rule, Status: c.Status(now),
+			Ground: c.Ground, AnsweredAt: instant(c.AnsweredAt), OverruledAt: instant(c.OverruledAt),
+		})
+	}
+	return out
 }
 
 // replayedAnswer is one decision of the past, checked and weighed again.
@@ -71,6 +103,10 @@ func (c *explainCmd) request(ctx context.Context, std streams, set *policies.Set
 	for i, d := range decisions {
 		then[i] = rules.of(d.Decision.RuleSet)
 	}
+	var notices []gateway.Clearance
+	if err == nil {
+		notices, err = gateway.NoticesOf(ctx, db, number)
+	}
 	err = errors.Join(err, db.Close())
 	switch {
 	case gateway.KindOf(err) == gateway.NotFound && err != nil:
@@ -80,7 +116,7 @@ func (c *explainCmd) request(ctx context.Context, std streams, set *policies.Set
 	case len(decisions) == 0:
 		return bad("nothing has been decided on %s yet", number)
 	}
-	answer := requestAnswer{Request: number}
+	answer := requestAnswer{Request: number, Notices: sentOf(notices, now)}
 	broken := 0
 	for i, d := range decisions {
 		one := replay(d, then[i], today, now)
@@ -255,8 +291,28 @@ func printReplay(out io.Writer, a requestAnswer) error {
 		fmt.Fprintf(&b, "  con le regole del / with the rules of %s:\n", inRome(d.Today.On).Format(time.DateOnly))
 		printDifferences(&b, d.Today, "nulla cambierebbe / nothing would differ")
 	}
+	printNotices(&b, a.Notices)
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// printNotices says whom the request was told to and what they answered.
+func printNotices(b *strings.Builder, list []sentAnswer) {
+	if len(list) == 0 {
+		return
+	}
+	b.WriteString("\navvisi ad altri uffici / notices to other offices:\n")
+	for _, n := range list {
+		fmt.Fprintf(b, "  %s (%s), %s, fino al / until %s: %s", gateway.OfficeFromID(n.Office).Name(), n.Office,
+			inRome(n.ToldAt).Format("2006-01-02 15:04 MST"), n.LastDay, n.Status)
+		if n.Ground != "" {
+			b.WriteString(" " + n.Ground)
+		}
+		if n.AnsweredAt != nil {
+			b.WriteString(", " + inRome(*n.AnsweredAt).Format("2006-01-02 15:04 MST"))
+		}
+		fmt.Fprintf(b, "\n    %s\n", n.Rule)
+	}
 }
 
 func printDifferences(b *strings.Builder, w weighedAgain, same string) {
