@@ -158,19 +158,6 @@ func TestReportsOfCardsReachTheirReceiverOnceItIsThere(t *testing.T) {
 
 func TestTheReceiverOfCardEventsIsConfiguredWholeOrNotAtAll(t *testing.T) {
 	t.Parallel()
-	faults := func(section string) string {
-		c, err := ParseConfig([]byte("environment: simulation\nbase_url: http://localhost:8080\n" + section))
-		if err != nil {
-			return err.Error()
-		}
-		var paths []string
-		for line := range strings.Lines(c.Check().Error()) {
-			if path, _, _ := strings.Cut(line, ":"); strings.HasPrefix(path, "card_events") {
-				paths = append(paths, path)
-			}
-		}
-		return strings.Join(paths, " ")
-	}
 	good := "card_events: {url: \"http://127.0.0.1:1/events\", issuer: us, audience: them, key_file: k}\n"
 	for section, want := range map[string]string{
 		"": "", good: "",
@@ -178,7 +165,7 @@ func TestTheReceiverOfCardEventsIsConfiguredWholeOrNotAtAll(t *testing.T) {
 		strings.Replace(good, "127.0.0.1:1", "events.example", 1): "card_events.url",
 		strings.Replace(good, "issuer: us, ", "", 1):              "card_events.issuer",
 	} {
-		if got := faults(section); got != want {
+		if got := pathsBelow(t, "card_events", "environment: simulation\nbase_url: http://localhost:8080\n"+section); got != want {
 			t.Errorf("%s%q, want %q", section, got, want)
 		}
 	}

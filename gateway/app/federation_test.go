@@ -30,13 +30,19 @@ federation:
 // pathsOf answers the paths below federation that a configuration's faults name.
 func pathsOf(t *testing.T, text string) string {
 	t.Helper()
+	return pathsBelow(t, "federation", text)
+}
+
+// pathsBelow answers the paths below a section that a configuration's faults name.
+func pathsBelow(t *testing.T, section, text string) string {
+	t.Helper()
 	c, err := ParseConfig([]byte(text))
 	if err != nil {
 		return err.Error()
 	}
 	var paths []string
 	for line := range strings.Lines(c.Check().Error()) {
-		if path, _, _ := strings.Cut(line, ":"); strings.HasPrefix(path, "federation") {
+		if path, _, _ := strings.Cut(line, ":"); strings.HasPrefix(path, section) {
 			paths = append(paths, path)
 		}
 	}
