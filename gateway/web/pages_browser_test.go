@@ -9,17 +9,18 @@ import (
 // inEnglish looks at pages once more in English, at the width that is harder.
 func (p *page) inEnglish(pages map[string]string) {
 	p.t.Helper()
-	p.open("/?lang=en")
 	for name, path := range pages {
-		p.open(path)
+		p.open(path + "?lang=en")
 		p.lookOn(name+"-en", phone)
 	}
-	p.open("/?lang=it")
+	p.js(`await fetch("/track?lang=it")`)
 }
 
-// TestTheOfficesOtherPagesInABrowser: smart cards, consular rates, corrections,
-// the label and the reasons of a delivery, as an office and a citizen see them.
-func TestTheOfficesOtherPagesInABrowser(t *testing.T) {
+// TestTheOtherPagesInABrowser: smart cards, consular rates, corrections, the label
+// and the reasons of a delivery, as an office and a citizen see them; then the
+// simulated provider's, which people click in the demo and in tests. What stands
+// on a page of the same template before is looked at on the phone alone.
+func TestTheOtherPagesInABrowser(t *testing.T) {
 	t.Parallel()
 	p, l := newLoginPage(t)
 	one := atBuenosAires(t)
@@ -36,7 +37,7 @@ func TestTheOfficesOtherPagesInABrowser(t *testing.T) {
 	p.open("/operator/cards")
 	p.fill(map[string]string{"operator": "op:somebody", "certificate": "no card"})
 	p.send("textarea[name=certificate]")
-	p.look("cards-problem")
+	p.lookOn("cards-problem", phone)
 	_, certificate := newCard(t, l.Now())
 	p.fill(map[string]string{"operator": "op:somebody", "certificate": certificate})
 	p.send("textarea[name=certificate]")
@@ -52,14 +53,14 @@ func TestTheOfficesOtherPagesInABrowser(t *testing.T) {
 	why := "/operator/requests/" + number + "/why/CONSULATE"
 	p.open(why)
 	p.look("why-at-desk")
-	p.inEnglish(map[string]string{"cards": "/operator/cards", "card-failed": "/operator/card-failed?code=login_card_not_active", "label": label, "why-at-desk": why})
+	p.inEnglish(map[string]string{"cards": "/operator/cards", "why-at-desk": why})
 
 	// A post: its rate, its list of corrections, one of them.
 	p.login("operator", "op-4")
 	p.open("/operator/rates")
 	p.fill(map[string]string{"quarter": "2026-4", "per_eur": "0,0"})
 	p.send("input[name=per_eur]")
-	p.look("rates-problem")
+	p.lookOn("rates-problem", phone)
 	p.fill(map[string]string{"quarter": "2026-4", "per_eur": "1650,25"})
 	p.send("input[name=per_eur]")
 	p.shows("1650.25")
@@ -70,7 +71,7 @@ func TestTheOfficesOtherPagesInABrowser(t *testing.T) {
 	correction := strings.TrimPrefix(p.at(), p.w.url)
 	p.shows("Calle Nueva 7")
 	p.look("correction")
-	p.inEnglish(map[string]string{"rates": "/operator/rates", "corrections": "/operator/corrections", "correction": correction})
+	p.inEnglish(map[string]string{"rates": "/operator/rates", "correction": correction})
 
 	// The citizen: the label of the request, and of an address that is typed.
 	p.login("citizen", "citizen-"+one.IDANPR)
@@ -84,24 +85,22 @@ func TestTheOfficesOtherPagesInABrowser(t *testing.T) {
 	p.js(`document.querySelector('button[formaction="/lookup/label"]').formTarget = ""`)
 	p.click(`button[formaction="/lookup/label"]`)
 	p.shows("00184 ROMA RM")
-	p.look("label-preview")
+	p.lookOn("label-preview", phone)
 	p.quiet()
+	p.providersPages(l)
 }
 
-// TestTheProvidersPagesInABrowser: people click the simulated provider's pages in
-// the demo and in tests, so they are held to the same rules.
-func TestTheProvidersPagesInABrowser(t *testing.T) {
-	t.Parallel()
-	p, l := newLoginPage(t)
+func (p *page) providersPages(l *loginWorld) {
+	p.t.Helper()
 	one := person("no-first-name", 0)
-	p.open("/?lang=it")
+	p.js(`await fetch("/logout", {method: "POST"})`)
 	p.open("/login/cie?next=/citizen")
 	p.look("op-login")
 	p.js(`document.querySelector("#other-language").click(); window.__before = true;`)
 	p.waitNew()
 	p.lookOn("op-login-en", phone)
 	p.atProvider(one.CF, "L1")
-	p.look("op-login-problem")
+	p.lookOn("op-login-problem", phone)
 	p.atProvider(one.CF, "L2")
 	p.shows("Putri")
 	p.look("op-consent")
@@ -111,12 +110,12 @@ func TestTheProvidersPagesInABrowser(t *testing.T) {
 	p.shows("Putri")
 	p.js(`window.__before = true; location.href = ` + quote(consent))
 	p.waitNew()
-	p.look("op-gone")
+	p.lookOn("op-gone", phone)
 	p.open("/login/operator?office=comune%3A058091")
 	p.look("op-operator")
 	p.click("#cancel")
 	p.shows("Accesso annullato")
 	p.js(`window.__before = true; location.href = ` + quote(l.op.Endpoints().Authorization+"?client_id=x&scope=openid"))
 	p.waitNew()
-	p.look("op-refused")
+	p.lookOn("op-refused", phone)
 }
