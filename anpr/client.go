@@ -645,7 +645,12 @@ func (c *Client) signed(ctx context.Context, s Service, sc ServiceConfig, v *vou
 		"Agid-Jwt-Signature":        {signature},
 		"Agid-Jwt-Trackingevidence": {v.evidence},
 	}
-	if rule := c.preflight(s, sc, c.keys[v.signer], header, body, now); rule != "" {
+	rule := c.preflight(s, sc, c.keys[v.signer], header, body, now)
+	if rule == "" && !v.fit.Load() {
+		rule = c.preflightEvidence(sc, c.keys[v.signer], v.evidence, now)
+		v.fit.Store(rule == "")
+	}
+	if rule != "" {
 		return nil, nil, &RegisterError{Kind: KindConfiguration, Code: CodePreflight, Service: s, Detail: rule}
 	}
 	return header, body, nil

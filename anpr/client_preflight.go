@@ -8,16 +8,19 @@ import (
 	"airegw/gateway/jose"
 )
 
+// expects is what the register wants of everything we sign for a service.
+func (c *Client) expects(sc ServiceConfig, key jose.Key, now time.Time) (jose.KeySet, jose.Expect) {
+	return jose.NewKeySet(key.Public()), jose.Expect{
+		Algs: []jose.Algorithm{jose.RS256}, Typ: []string{jose.TypeJWT}, Now: now, Skew: time.Second,
+		Issuer: c.cfg.ClientID, Audience: sc.Audience, MaxAge: 5 * time.Minute, MaxLife: 10 * time.Minute,
+	}
+}
+
 // preflight reads a finished try as the register would and names the first
 // rule it breaks, "" for none. The real gateway answers every such mistake
 // with the same 400, whose cause only its staff can read (spec §3.5, §8 row 9).
 func (c *Client) preflight(s Service, sc ServiceConfig, key jose.Key, h http.Header, body []byte, now time.Time) string {
-	own := jose.NewKeySet(key.Public())
-	expect := jose.Expect{
-		Algs: []jose.Algorithm{jose.RS256}, Typ: []string{jose.TypeJWT}, Now: now, Skew: time.Second,
-		Issuer: c.cfg.ClientID, Audience: sc.Audience,
-	}
-
+	own, expect := c.expects(sc, key, now)
 	var req wireRequest
 	switch err := json.Unmarshal(body, &req); {
 	case err != nil:
@@ -37,7 +40,6 @@ func (c *Client) preflight(s Service, sc ServiceConfig, key jose.Key, h http.Hea
 	}
 
 	var sig signatureClaims
-	expect.MaxAge, expect.MaxLife = 5*time.Minute, 10*time.Minute
 	if _, err := jose.Verify(h.Get("Agid-JWT-Signature"), own, expect, &sig); err != nil {
 		return "signature"
 	}
@@ -59,8 +61,16 @@ func (c *Client) preflight(s Service, sc ServiceConfig, key jose.Key, h http.Hea
 		return "digest"
 	}
 
+	return ""
+}
+
+// preflightEvidence does the same for the evidence. What it says of a pair holds
+// for as long as the pair may be used (evidenceUse is shorter than the ages the
+// register takes), so a pair is read once and not at every call.
+func (c *Client) preflightEvidence(sc ServiceConfig, key jose.Key, evidence string, now time.Time) string {
+	own, expect := c.expects(sc, key, now)
 	var ev evidenceClaims
-	if _, err := jose.Verify(h.Get("Agid-JWT-TrackingEvidence"), own, expect, &ev); err != nil {
+	if _, err := jose.Verify(evidence, own, expect, &ev); err != nil {
 		return "evidence"
 	}
 	switch {

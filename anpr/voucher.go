@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"airegw/gateway/fault"
@@ -46,11 +47,12 @@ type voucherKey struct {
 
 type voucher struct {
 	token    string
-	id       string    // jti; of an opaque token the beginning of its SHA-256
-	signer   int32     // index of the key that signed evidence and assertion
-	evidence string    // compact Agid-JWT-TrackingEvidence
-	digest   string    // hex SHA-256 of evidence
-	until    time.Time // use no longer
+	id       string      // jti; of an opaque token the beginning of its SHA-256
+	signer   int32       // index of the key that signed evidence and assertion
+	evidence string      // compact Agid-JWT-TrackingEvidence
+	digest   string      // hex SHA-256 of evidence
+	until    time.Time   // use no longer
+	fit      atomic.Bool // the self-check has read the evidence
 }
 
 type voucherSlot struct {

@@ -50,7 +50,12 @@ type ANPRRun struct {
 	P99       float64 `json:"check_p99_ms"`
 	// Added latency: a signed call of ours less a bare POST, both to a server
 	// that answers at once.
-	CallP50  float64 `json:"call_p50_ms"`
+	CallP50 float64 `json:"call_p50_ms"`
+	// CPU time, which other work on the machine does not lengthen: of a whole check
+	// with the simulator's part, and of one call of ours with the server that
+	// answers at once.
+	CheckCPU float64 `json:"check_cpu_ms"`
+	CallCPU  float64 `json:"call_cpu_ms"`
 	BareP50  float64 `json:"bare_post_p50_ms"`
 	AddedP50 float64 `json:"added_latency_p50_ms"`
 }
@@ -248,6 +253,10 @@ func (w *anprBench) run(ctx context.Context, o ANPRBenchOptions, fresh bool) (AN
 		}
 	}
 	before := w.sim.Calls()
+	used, err := ownCPU()
+	if err != nil {
+		return r, err
+	}
 	took := make([][]time.Duration, o.Clients)
 	errs := make([]error, o.Clients)
 	start := time.Now()
@@ -275,13 +284,18 @@ func (w *anprBench) run(ctx context.Context, o ANPRBenchOptions, fresh bool) (AN
 	}
 	wg.Wait()
 	r.Seconds = time.Since(start).Seconds()
-	err := errors.Join(errs...)
+	err = errors.Join(errs...)
 	if err != nil {
 		return r, fmt.Errorf("bench: %w", err)
+	}
+	spent, err := ownCPU()
+	if err != nil {
+		return r, err
 	}
 	all := slices.Concat(took...)
 	r.Checks, r.PerSecond = len(all), float64(len(all))/r.Seconds
 	r.P50, r.P99 = quantiles(all)
+	r.CheckCPU = millis(spent-used) / float64(max(1, len(all)))
 	r.Calls, r.Vouchers = callsSince(w.sim.Calls(), before)
 	return r, w.added(ctx, o, &r, who)
 }
@@ -295,6 +309,7 @@ func (w *anprBench) added(ctx context.Context, o ANPRBenchOptions, r *ANPRRun, w
 	}
 	person := sim.People()[0]
 	var calls, bare []time.Duration
+	var cpu time.Duration
 	for n := range rounds {
 		from := time.Now()
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.bareURL, bytes.NewReader(body))
@@ -311,13 +326,23 @@ func (w *anprBench) added(ctx context.Context, o ANPRBenchOptions, r *ANPRRun, w
 			return fmt.Errorf("bench: %w", err)
 		}
 		bare = append(bare, time.Since(from))
+		before, err := ownCPU()
+		if err != nil {
+			return err
+		}
 		from = time.Now()
 		_, err = w.instant.Check(ctx, benchQuery(person, who(n)))
 		if err != nil {
 			return fmt.Errorf("bench: %w", err)
 		}
 		calls = append(calls, time.Since(from))
+		after, err := ownCPU()
+		if err != nil {
+			return err
+		}
+		cpu += after - before
 	}
+	r.CallCPU = millis(cpu) / float64(len(calls))
 	r.CallP50, _ = quantiles(calls)
 	r.BareP50, _ = quantiles(bare)
 	r.AddedP50 = r.CallP50 - r.BareP50

@@ -282,14 +282,22 @@ func simsElsewhere(ctx context.Context, o LoginBenchOptions) (Connection, func()
 	return Connection{}, nil, errors.Join(errors.New("the simulators did not start"), stop())
 }
 
+// ownCPU answers the CPU time this process has used.
+func ownCPU() (time.Duration, error) {
+	var usage syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	if err != nil {
+		return 0, fmt.Errorf("cpu time: %w", err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
+}
+
 // cpuTimes answers the CPU time this process and another have used.
 func cpuTimes(other int) (own, theirs time.Duration, err error) {
-	var usage syscall.Rusage
-	err = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	own, err = ownCPU()
 	if err != nil {
-		return 0, 0, fmt.Errorf("cpu time: %w", err)
+		return 0, 0, err
 	}
-	own = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(other), "stat"))
 	if err != nil {
 		return 0, 0, fmt.Errorf("cpu time of the simulators: %w", err)

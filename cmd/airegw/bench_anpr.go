@@ -35,9 +35,9 @@ func (c *benchANPRCmd) Run(ctx context.Context, std streams) (err error) {
 		name string
 		run  testharness.ANPRRun
 	}{{"cached voucher", b.Cached}, {"new voucher", b.Fresh}} {
-		fmt.Fprintf(std.out, "%-14s  %.0f checks/s (%d checks, %d calls, %d vouchers), p50 %.1f ms, p99 %.1f ms; added to a call %.2f ms (%.2f less a bare POST's %.2f)\n",
+		fmt.Fprintf(std.out, "%-14s  %.0f checks/s (%d checks, %d calls, %d vouchers), p50 %.1f ms, p99 %.1f ms, CPU %.1f ms with the simulator; added to a call %.2f ms (%.2f less a bare POST's %.2f), CPU %.2f ms\n",
 			half.name, half.run.PerSecond, half.run.Checks, half.run.Calls, half.run.Vouchers, half.run.P50, half.run.P99,
-			half.run.AddedP50, half.run.CallP50, half.run.BareP50)
+			half.run.CheckCPU, half.run.AddedP50, half.run.CallP50, half.run.BareP50, half.run.CallCPU)
 	}
 	return nil
 }

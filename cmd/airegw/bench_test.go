@@ -76,3 +76,22 @@ func TestTheBenchOfSubmissionsCountsWhatIsInTheDatabase(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 }
+
+func TestTheBenchOfTheRegisterCountsWholeChecks(t *testing.T) {
+	t.Parallel()
+	var b testharness.ANPRBench
+	benched(t, &b, "anpr", "--json", "--for", "200ms", "--clients", "2")
+	for name, r := range map[string]testharness.ANPRRun{"cached": b.Cached, "new": b.Fresh} {
+		// What was under way at the end is finished, and was counted as it finished.
+		if r.Clients != 2 || r.Checks == 0 || r.Calls != 5*r.Checks || math.Abs(r.PerSecond*r.Seconds-float64(r.Checks)) > 0.5 {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if r.P50 <= 0 || r.P99 < r.P50 || r.CallP50 <= 0 || r.BareP50 <= 0 || r.CheckCPU <= 0 || r.CallCPU <= 0 {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	// One voucher per service and asker: none is fetched twice, none is shared.
+	if b.Cached.Vouchers != 0 || b.Fresh.Vouchers != b.Fresh.Calls || b.Machine == "" || b.Counts == "" {
+		t.Errorf("%+v", b)
+	}
+}
