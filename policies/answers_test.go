@@ -47,22 +47,26 @@ func TestAChangedFeeShowsForTheReasonsAndCountriesThatPayIt(t *testing.T) {
 	}
 }
 
-func TestAChangedAgeLimitShowsAsTheAgesItMoves(t *testing.T) {
-	t.Parallel()
+// setWith is the shipped set with another value of a key's first rule.
+func setWith(t *testing.T, key, from, to string) *Set {
+	t.Helper()
 	files := tinySet(t)
-	found := ""
 	for name, f := range files {
-		if strings.Contains(string(f.Data), "key: capture.fingerprints_from_age") {
-			found = name
+		text := string(f.Data)
+		if at := strings.Index(text, "key: "+key+"\n"); at >= 0 {
+			files[name] = &fstest.MapFile{Data: []byte(text[:at] + strings.Replace(text[at:], from, to, 1))}
 		}
 	}
-	text := string(files[found].Data)
-	at := strings.Index(text, "key: capture.fingerprints_from_age")
-	files[found] = &fstest.MapFile{Data: []byte(text[:at] + strings.Replace(text[at:], "value: 12", "value: 10", 1))}
-	next, err := Load(files)
+	set, err := Load(files)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return set
+}
+
+func TestAChangedAgeLimitShowsAsTheAgesItMoves(t *testing.T) {
+	t.Parallel()
+	next := setWith(t, "capture.fingerprints_from_age", "value: 12", "value: 10")
 	d := Shipped().DiffAnswers(next, rome2(t, "2026-11-21T12:00"))
 	if len(d) != 2 {
 		t.Fatalf("got %d changes: %+v", len(d), d)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"airegw/gateway"
 	"airegw/gateway/store"
@@ -35,8 +36,9 @@ func TestRawSQLAsTheWebRoleSeesNoForeignRow(t *testing.T) {
 			}
 			err = web.Commit(t.Context(), gateway.Change{
 				ID: r.ID, Version: 1, State: gateway.StateSubmitted, To: gateway.StateSubmitted, Office: office,
-				Events: []gateway.Event{{Seq: 2, Type: gateway.EventDecided, To: gateway.StateSubmitted, At: clock.Now()}},
-				Outbox: []gateway.Outbox{{OrderKey: r.ID + ".1", Kind: gateway.OutboxSubmission, Key: r.ID, Due: clock.Now()}},
+				Events:     []gateway.Event{{Seq: 2, Type: gateway.EventDecided, To: gateway.StateSubmitted, At: clock.Now()}},
+				Outbox:     []gateway.Outbox{{OrderKey: r.ID + ".1", Kind: gateway.OutboxSubmission, Key: r.ID, Due: clock.Now()}},
+				Clearances: tellNext(r, offices, i, clock.Now()),
 			})
 			if err == nil {
 				err = web.PutHalves(t.Context(), r.ID, r.ID+".1", gateway.Halves{PIN: "1", PUK: "2"})
@@ -55,7 +57,7 @@ func TestRawSQLAsTheWebRoleSeesNoForeignRow(t *testing.T) {
 	}
 	tables := map[string]int64{
 		"requests": each, "request_persons": each, "events": 2 * each, "outbox": each, "core_events": each, "halves": each,
-		"audit_entries": 3 * each, "clients": each,
+		"audit_entries": 3 * each, "clients": each, "clearances": each,
 	}
 	ask := func(office, person, text string) int64 {
 		t.Helper()
@@ -82,7 +84,7 @@ func TestRawSQLAsTheWebRoleSeesNoForeignRow(t *testing.T) {
 		if n := ask("*", "", `SELECT COUNT(*) FROM `+table); n < each*3 {
 			t.Errorf("the gateway itself sees %d rows of %s", n, table)
 		}
-		if table == "audit_entries" || table == "clients" {
+		if table == "audit_entries" || table == "clients" || table == "clearances" {
 			continue
 		}
 		if n := ask("", citizen, `SELECT COUNT(*) FROM `+table); n != own/each {
@@ -133,7 +135,7 @@ func TestRawSQLAsTheWebRoleSeesNoForeignRow(t *testing.T) {
 		t.Fatalf("the web role sealed %d, %v", sealed, err)
 	}
 	sealed, err = work.Seal(t.Context())
-	if err != nil || sealed != 3*each*len(offices) {
+	if err != nil || sealed != 3*each*len(offices)+3*each { // each notice is a line
 		t.Fatalf("the work role sealed %d, %v", sealed, err)
 	}
 	_, _, err = work.Retain(t.Context(), gateway.Retention{}, clock.Now(), gateway.Actor{})
@@ -144,6 +146,18 @@ func TestRawSQLAsTheWebRoleSeesNoForeignRow(t *testing.T) {
 	if err != nil || !report.OK() {
 		t.Fatalf("%+v %v", report, err)
 	}
+}
+
+// tellNext tells the next of the three offices of a request of one of them.
+func tellNext(r gateway.NewRequest, offices []gateway.Office, i int, now time.Time) *gateway.ClearanceChange {
+	if offices[i].IsZero() {
+		return nil
+	}
+	to := offices[(i+1)%3]
+	return &gateway.ClearanceChange{Tell: []gateway.Clearance{{
+		ID: r.ID + "." + to.Code, Request: r.ID, Office: to, As: gateway.ToldPost, Asked: offices[i],
+		ToldAt: now, LastDay: "2026-11-25", Until: now.Add(time.Hour),
+	}}}
 }
 
 func refused(t *testing.T, web *store.Store, text string) {

@@ -17,6 +17,7 @@ func Forget(t *testing.T, e Engine) {
 	clock := NewClock()
 	b := &bench{Engine: e, Store: e.Open(t, clock.Now), clock: clock, ctx: t.Context()}
 	ended, open := b.create(t, 1, castello), b.create(t, 2, castello)
+	told := b.notice(ended.ID, buenosAires)
 	err := b.Commit(b.ctx, gateway.Change{
 		ID: ended.ID, Version: 1, State: gateway.StateSubmitted, To: gateway.StateCancelled, Office: castello,
 		Events: []gateway.Event{{
@@ -24,6 +25,7 @@ func Forget(t *testing.T, e Engine) {
 			Data: json.RawMessage(`{}`), Private: json.RawMessage(`{"why":"moved"}`),
 		}},
 		Work: &gateway.Work{}, Mark: &gateway.Mark{},
+		Clearances: &gateway.ClearanceChange{Tell: []gateway.Clearance{told}, Close: b.clock.Now()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +66,9 @@ func Forget(t *testing.T, e Engine) {
 		if len(e.Private) > 0 {
 			t.Errorf("event %d still holds %s", e.Seq, e.Private)
 		}
+	}
+	if n, err := b.Clearance(b.ctx, operator(buenosAires), told.ID); err != nil || n.Subject != (gateway.ClearanceSubject{}) || n.ToldAt.IsZero() {
+		t.Errorf("the notice still names somebody: %+v %v", n, err)
 	}
 	for _, q := range []gateway.Criteria{{FiscalCode: ended.Applicant}, {Surname: ended.Surname}} {
 		rows, err := b.Find(b.ctx, operator(castello), q)
