@@ -146,6 +146,16 @@ func NewKey(alg Algorithm, signer crypto.Signer) (Key, error) {
 		if k == nil {
 			return Key{}, refuse(CodeKeyFile, "", nil)
 		}
+		// A point that is not on the curve makes the library panic; one that is not
+		// the private key's makes signatures that nobody can verify.
+		public, err := k.PublicKey.ECDH()
+		if err != nil {
+			return Key{}, refuse(CodeKeyFile, "", errors.New("not a point of the curve"))
+		}
+		private, err := k.ECDH()
+		if err != nil || !private.PublicKey().Equal(public) {
+			return Key{}, refuse(CodeKeyFile, "", errors.New("inconsistent EC key"))
+		}
 	default:
 		return Key{}, refuse(CodeKeyFile, "", errors.New("neither RSA nor EC"))
 	}

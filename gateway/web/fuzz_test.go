@@ -1,9 +1,14 @@
 package web
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
 
 	"airegw/gateway"
 )
@@ -40,6 +45,24 @@ func FuzzForms(f *testing.F) {
 		who := &event{who: caller{kind: Operator, office: gateway.Office{Kind: gateway.OfficeComune, Code: "054013"}}}
 		if in, _ := s.readInput(who, values); in.Office != "054013" {
 			t.Errorf("an operator's form chose the office %q", in.Office)
+		}
+	})
+}
+
+// FuzzUpload: of a multipart form come at most the files it may hold, none twice.
+func FuzzUpload(f *testing.F) {
+	const head = "--x\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a.yaml\"\r\n\r\n"
+	f.Add(head + "a\r\n--x\r\nContent-Disposition: form-data; name=\"effective\"\r\n\r\n2026-12-01\r\n--x--\r\n")
+	f.Add(head + "a\r\n" + head + "b\r\n--x--\r\n")
+	f.Add("--x--")
+	f.Fuzz(func(t *testing.T, body string) {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		c, _ := gin.CreateTestContext(httptest.NewRecorder())
+		c.Request = r
+		files, at, err := readUpload(c)
+		if err == nil && (len(files) == 0 || len(files) > gateway.MaxRuleFiles || at.Location() != time.UTC) {
+			t.Errorf("%d files from %v", len(files), at)
 		}
 	})
 }
