@@ -337,7 +337,8 @@ type ride struct {
 	person sim.Person
 	number string
 
-	moved bool // the core was told to certify
+	moved bool          // the core was told to certify
+	until gateway.State // where the ride is to stop, while it is set
 }
 
 // seen is what a ride reads of the gateway's answer.
@@ -398,6 +399,9 @@ func (r *ride) step(ctx context.Context, at *seen) (done bool, err error) {
 	err = r.desk.Get(ctx, "/api/v1/requests/"+r.number, at)
 	if err != nil {
 		return false, err
+	}
+	if r.until != "" && at.State == string(r.until) {
+		return true, nil
 	}
 	switch gateway.State(at.State) {
 	case gateway.StatePrechecked:
