@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,12 +34,17 @@ func Mutant(name string) bool {
 
 // Point does what FAILPOINT says for name, at the k-th passage ("@k", counted
 // from 1) or at every one: "error" answers ErrInjected, "stall:2s" waits, "kill"
-// ends the process as SIGKILL does, with nothing flushed. FAILPOINT_FILE names
+// ends the process as SIGKILL does, with nothing flushed; "goroutines" says on
+// stderr how many there are and fails nothing. FAILPOINT_FILE names
 // a file that says the same and may change while the process runs: each new
 // text counts its passages from the start.
 func Point(name string) error {
 	p := armed()[name]
 	if p == nil || !p.due() {
+		return nil
+	}
+	if p.action == "goroutines" {
+		fmt.Fprintf(os.Stderr, "goroutines %d\n", runtime.NumGoroutine())
 		return nil
 	}
 	fmt.Fprintf(os.Stderr, "failpoint %s: %s\n", name, p.action)
@@ -117,8 +124,8 @@ func readPoints(list string) map[string]*point {
 			p.action = "stall"
 			p.wait, err = time.ParseDuration(wait)
 		}
-		if err != nil || (p.action != "error" && p.action != "kill" && p.action != "stall") {
-			fmt.Fprintf(os.Stderr, "FAILPOINT: %q is not name=error|kill|stall:DURATION[@k]\n", entry)
+		if err != nil || !slices.Contains([]string{"error", "kill", "stall", "goroutines"}, p.action) {
+			fmt.Fprintf(os.Stderr, "FAILPOINT: %q is not name=error|kill|stall:DURATION|goroutines[@k]\n", entry)
 			os.Exit(2)
 		}
 		points[name] = p

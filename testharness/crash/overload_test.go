@@ -67,7 +67,7 @@ func (f *flood) p99() time.Duration {
 
 // deaf points the register's address at nobody: what is about acknowledging need
 // not check ten thousand people.
-func deaf(_ *testharness.Sims, c *app.Config) {
+func deaf(_ *station, c *app.Config) {
 	c.Register.TokenURL = "http://127.0.0.1:1/token"
 	c.Workers.RetryFirst, c.Workers.RetryMost = time.Hour, time.Hour
 }

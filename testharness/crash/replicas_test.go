@@ -90,6 +90,7 @@ func TestReplicasThatAreKilledInTurnFinishEveryRequestOnPostgreSQL(t *testing.T)
 		restart := restarts < 2 && time.Until(end) < time.Duration(2-restarts)*long/3
 		f.killOne(ctx, kills, !restart)
 		kills++
+		tell(t, "%d kills, %d restarts of the database, %d people, %d rides", kills, restarts, people.Load(), f.rides.Load())
 		if restart {
 			restarts++
 			time.Sleep(killEvery / 2)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -67,15 +68,72 @@ func measured(t *testing.T, what string, value float64, unit, bound string, kept
 	figures = append(figures, figure{what, value, unit, bound, kept})
 }
 
+// running says what each test under way is at; past is how those before ended.
+var (
+	runningMu sync.Mutex
+	running   = map[string]string{}
+	past      []ended
+)
+
+// ended is one test of a soak.
+type ended struct {
+	Test    string  `json:"test"`
+	Seconds float64 `json:"seconds"`
+	OK      bool    `json:"ok"`
+}
+
+// underWay notes that a test has begun, and its end.
+func underWay(t *testing.T) {
+	t.Helper()
+	runningMu.Lock()
+	defer runningMu.Unlock()
+	if _, known := running[t.Name()]; known {
+		return
+	}
+	running[t.Name()] = "begun"
+	from := time.Now()
+	t.Cleanup(func() {
+		runningMu.Lock()
+		defer runningMu.Unlock()
+		delete(running, t.Name())
+		past = append(past, ended{t.Name(), time.Since(from).Seconds(), !t.Failed()})
+	})
+}
+
+// tell says how far a test is, for whoever watches a soak.
+func tell(t *testing.T, format string, args ...any) {
+	t.Helper()
+	underWay(t)
+	runningMu.Lock()
+	defer runningMu.Unlock()
+	running[t.Name()] = fmt.Sprintf(format, args...)
+}
+
+// watchSoak says on stderr every 20 seconds what a soak is at.
+func watchSoak() {
+	from := time.Now()
+	for range time.Tick(20 * time.Second) {
+		runningMu.Lock()
+		for name, at := range running {
+			fmt.Fprintf(os.Stderr, "soak %4.0f s  %s: %s\n", time.Since(from).Seconds(), name, at)
+		}
+		runningMu.Unlock()
+	}
+}
+
 // writeReport writes SOAK_REPORT (JSON) and prints the same as text.
-func writeReport() error {
+func writeReport(passed bool) error {
 	path := os.Getenv("SOAK_REPORT")
 	if path == "" {
 		return nil
 	}
 	figuresMu.Lock()
 	defer figuresMu.Unlock()
-	raw, err := json.MarshalIndent(map[string]any{"minutes": os.Getenv("SOAK_MINUTES"), "at": time.Now().UTC(), "figures": figures}, "", "  ")
+	runningMu.Lock()
+	defer runningMu.Unlock()
+	raw, err := json.MarshalIndent(map[string]any{
+		"minutes": os.Getenv("SOAK_MINUTES"), "at": time.Now().UTC(), "passed": passed, "cores": runtime.NumCPU(), "tests": past, "figures": figures,
+	}, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -40,9 +40,9 @@ func TestABackupUnderLoadIsRestoredAndWhatWasOpenEndsOnce(t *testing.T) {
 	// The register answers an operation id that it has seen as it did then, whoever
 	// is asked about: no id may be used again after the restore.
 	s := newStation(t, stationOptions{
-		engine: onSQLite, people: submitted + each*len(stands), adjust: func(sims *testharness.Sims, c *app.Config) {
+		engine: onSQLite, people: submitted + each*len(stands), adjust: func(s *station, c *app.Config) {
 			c.Register.StrictOrder = true
-			err := sims.ANPR.Faults().Set(sim.Rule{Name: anprsim.FaultStrictOpID, Probability: 1})
+			err := s.sims.ANPR.Faults().Set(sim.Rule{Name: anprsim.FaultStrictOpID, Probability: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -110,7 +110,7 @@ type stationOptions struct {
 	seed    uint64
 	cluster *pgtest.Cluster // nil: the test binary's
 	env     []string
-	adjust  func(*testharness.Sims, *app.Config)
+	adjust  func(*station, *app.Config)
 }
 
 // quick are times for tests that wait for real: leases that end soon, polls and
@@ -124,6 +124,7 @@ func quick() app.WorkerConfig {
 
 func newStation(t *testing.T, o stationOptions) *station {
 	t.Helper()
+	underWay(t)
 	keys, err := rsaKeys()
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +181,7 @@ func newStation(t *testing.T, o stationOptions) *station {
 		}
 	}
 	if o.adjust != nil {
-		o.adjust(s.sims, &c)
+		o.adjust(s, &c)
 	}
 	s.config = filepath.Join(s.dir, "airegw.yaml")
 	s.writeConfig(c)

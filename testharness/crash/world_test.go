@@ -56,6 +56,7 @@ type worldOptions struct {
 
 func newWorld(t *testing.T, o worldOptions) *world {
 	t.Helper()
+	underWay(t)
 	keys, err := rsaKeys()
 	if err != nil {
 		t.Fatal(err)
@@ -84,22 +85,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.core, err = w.sims.CoreProxy(w.dir, o.rates, o.seed+1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	closeAtEnd(t, "line to the core", w.core.Close)
-	w.registerLine, err = testharness.StartFaultProxy(testharness.FaultProxyOptions{Target: w.sims.ANPRURL, Rates: o.rates, Seed: o.seed + 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	closeAtEnd(t, "line to the register", w.registerLine.Close)
-	c.Core.URL, c.Core.EventsAddr = w.core.URL, ""
-	c.Register.TokenURL = strings.Replace(c.Register.TokenURL, w.sims.ANPRURL, w.registerLine.URL, 1)
-	for name, s := range c.Register.Services {
-		s.BaseURL = strings.Replace(s.BaseURL, w.sims.ANPRURL, w.registerLine.URL, 1)
-		c.Register.Services[name] = s
-	}
+	w.core, w.registerLine = badLines(t, w.sims, w.dir, &c, o.rates, o.seed)
 	if o.engine == onPostgreSQL {
 		w.dbURL = pgtest.Database(t)
 		c.Database = app.DatabaseConfig{URLFile: filepath.Join(w.dir, "database.url"), Keys: "keys/database.keys"}
@@ -119,6 +105,29 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		Kind: gateway.ActorOperator, ID: "op-1", Office: office, Role: gateway.RoleClerk, Station: "PDL-TEST-01",
 	}))
 	return w
+}
+
+// badLines puts a line that fails at these rates between the gateway of a folder
+// and the core, and one between it and the register.
+func badLines(t *testing.T, sims *testharness.Sims, dir string, c *app.Config, rates testharness.FaultRates, seed uint64) (core, register *testharness.FaultProxy) {
+	t.Helper()
+	core, err := sims.CoreProxy(dir, rates, seed+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, "line to the core", core.Close)
+	register, err = testharness.StartFaultProxy(testharness.FaultProxyOptions{Target: sims.ANPRURL, Rates: rates, Seed: seed + 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, "line to the register", register.Close)
+	c.Core.URL, c.Core.EventsAddr = core.URL, ""
+	c.Register.TokenURL = strings.Replace(c.Register.TokenURL, sims.ANPRURL, register.URL, 1)
+	for name, s := range c.Register.Services {
+		s.BaseURL = strings.Replace(s.BaseURL, sims.ANPRURL, register.URL, 1)
+		c.Register.Services[name] = s
+	}
+	return core, register
 }
 
 // memoryDir answers a folder in memory where the machine has one: what is killed
