@@ -214,7 +214,7 @@ var notRelayed = []State{
 // Objected answers the objection a request is parked for; nil when nothing
 // stands in its way. After the relay an objection stops nothing.
 func (r *Request) Objected() *Objection {
-	if fault.Mutant("gateway.objection") || !slices.Contains(notRelayed, r.State) {
+	if fault.Mutant("gateway.objection-stops") || !slices.Contains(notRelayed, r.State) {
 		return nil
 	}
 	return r.objection()

@@ -61,7 +61,7 @@ var Table = []Mutant{
 	{"gateway.clearance-day", "testharness", "TestTheComuneOfEnrolmentAndThePostAreToldWithTheCheckAndSilenceIsAssent", "after its last day a notice is not answered"},
 	{"gateway.core-sequence", "testharness", "TestAGapWaitsAndTheFeedFillsIt", "a gap in the core's events waits"},
 	{"gateway.level", "gateway/web", "TestAnActAsksForTheLevelItsRuleDemands", "an act asks for the login level its rule demands"},
-	{"gateway.objection", "testharness", "TestAnObjectionBeforeTheRelayParksAndGoesOnWhenWithdrawn", "nothing is prepared or relayed against an objection"},
+	{"gateway.objection-stops", "testharness", "TestAnObjectionBeforeTheRelayParksAndGoesOnWhenWithdrawn", "nothing is prepared or relayed against an objection"},
 	{"gateway.own-office", "gateway", "TestEachBadValueNamesItsFieldAndReasonInBothLanguages", "an office submits for itself only"},
 	{"gateway.own-person", "gateway", "TestACitizenAsksOnlyForTheOwnPersonOrTheOwnChild", "a citizen submits for the own person or child only"},
 	{"gateway.scope", "gateway", "TestNobodyWithoutAScopeSubmits", "nobody submits without a scope"},
