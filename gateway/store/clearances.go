@@ -230,12 +230,5 @@ func (s *Store) readClearance(rows *sql.Rows) (gateway.Clearance, error) {
 			return c, internal("decode notice", err)
 		}
 	}
-	plain, err := s.keys.open(keyID, "clearances", c.ID, "private", private)
-	if err == nil && plain != nil {
-		err = json.Unmarshal(plain, &c.Subject)
-	}
-	if err != nil {
-		return c, internal("decrypt notice", err)
-	}
-	return c, nil
+	return c, s.openInto("clearances", c.ID, keyID, private, &c.Subject)
 }

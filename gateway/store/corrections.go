@@ -248,12 +248,9 @@ func (s *Store) readCorrections(rows *sql.Rows) ([]gateway.Correction, error) {
 		if err != nil {
 			return nil, internal("decode correction", err)
 		}
-		plain, err := s.keys.open(keyID, "corrections", c.ID, "private", private)
-		if err == nil && plain != nil {
-			err = json.Unmarshal(plain, &c.Subject)
-		}
+		err = s.openInto("corrections", c.ID, keyID, private, &c.Subject)
 		if err != nil {
-			return nil, internal("decrypt correction", err)
+			return nil, err
 		}
 		list = append(list, c)
 	}
@@ -334,4 +331,17 @@ func (s *Store) claimCorrections(ctx context.Context, sqlite, postgres string, n
 		return nil, err
 	}
 	return list, nil
+}
+
+// openInto decrypts a row's private side into what it holds; one that was erased
+// leaves it as it is.
+func (s *Store) openInto(table, id, keyID string, private []byte, into any) error {
+	plain, err := s.keys.open(keyID, table, id, "private", private)
+	if err == nil && plain != nil {
+		err = json.Unmarshal(plain, into)
+	}
+	if err != nil {
+		return internal("decrypt a row of "+table, err)
+	}
+	return nil
 }
