@@ -155,7 +155,7 @@ func (c *explainCmd) facts(now time.Time) (policies.Facts, error) {
 	if err != nil {
 		return policies.Facts{}, usage("--on: %w", err)
 	}
-	birth := policies.Date{}
+	var birth policies.Date
 	switch {
 	case c.BirthDate != "" && c.Age != nil:
 		return policies.Facts{}, usage("give --age or --birth-date, not both")

@@ -360,10 +360,9 @@ func (c federationStatusCmd) Run(ctx context.Context, std streams) error {
 		lines = append(lines, line("provider "+provider.Issuer, chain.ExpiresAt, nil))
 	}
 	standing, err := member.Entity.RenewMarks(ctx, member.Resolver)
-	switch {
-	case standing.Chain == nil:
+	if standing.Chain == nil {
 		lines = append(lines, line("our registration", time.Time{}, err))
-	default:
+	} else {
 		lines = append(lines, line("our registration", standing.Chain.ExpiresAt, nil), line("our protocol keys", time.Time{}, standing.KeysDiffer))
 		if err != nil {
 			lines = append(lines, line("our trust mark", time.Time{}, err))

@@ -258,7 +258,7 @@ func TestAStoredRequestWakesAnotherReplicaAndNotItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer news.Close(t.Context()) //nolint:errcheck // it only listens
+	defer news.Close(t.Context())
 	_, err = news.Exec(t.Context(), `LISTEN airegw`)
 	if err != nil {
 		t.Fatal(err)
