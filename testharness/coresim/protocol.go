@@ -213,21 +213,26 @@ func (s *Sim) prepareOrder(c *call) (string, any, error) {
 		// card would have expired.
 		return "", nil, r
 	case o == nil:
-		record := record{Prepare: &prepareRecord{Client: c.client, Key: b.OrderKey, NUN: s.nextNUN(), Digest: digest, At: s.now(), Body: text}}
-		err = s.write(record)
-		if err == nil {
-			err = s.applyPrepare(record.Prepare)
-		}
+		o, err = s.take(c.client, b.OrderKey, digest, text)
 		if err != nil {
 			return "", nil, err
 		}
-		o = s.orders[b.OrderKey]
 	}
 	answer := preparedBody{OrderKey: o.key, NUN: o.nun, PreparedAt: o.preparedAt, PrepareDigest: o.digest}
 	if o.state == statePrepared {
 		answer.PINFirstHalf, answer.PUKFirstHalf = s.half("pin", o.key), s.half("puk", o.key)
 	}
 	return typPrepared, answer, nil
+}
+
+// take opens an order and gives it its number; the caller holds mu.
+func (s *Sim) take(client, key, digest string, text []byte) (*order, error) {
+	r := &prepareRecord{Client: client, Key: key, NUN: s.nextNUN(), Digest: digest, At: s.now(), Body: text}
+	err := s.write(record{Prepare: r})
+	if err == nil {
+		err = s.applyPrepare(r)
+	}
+	return s.orders[key], err
 }
 
 func (s *Sim) lookUp(c *call) (string, any, error) {
@@ -286,14 +291,22 @@ func (s *Sim) confirmForms(c *call) (string, any, error) {
 	case b.NUN != o.firstNUN():
 		return "", nil, conflict("nun_mismatch", o.key)
 	case o.confirmedAt == nil:
-		record := record{Confirm: &confirmRecord{Key: o.key, At: s.now()}}
-		err = s.write(record)
+		err = s.confirm(o)
 		if err != nil {
 			return "", nil, err
 		}
-		o.applyConfirm(record.Confirm)
 	}
 	return typFormsConfirmed, confirmedBody{OrderKey: o.key, NUN: b.NUN, ConfirmedAt: *o.confirmedAt}, nil
+}
+
+// confirm records that an order's forms are good; the caller holds mu.
+func (s *Sim) confirm(o *order) error {
+	r := &confirmRecord{Key: o.key, At: s.now()}
+	err := s.write(record{Confirm: r})
+	if err == nil {
+		o.applyConfirm(r)
+	}
+	return err
 }
 
 // firstNUN is the number of the preparation, whatever a remake has changed.

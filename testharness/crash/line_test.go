@@ -13,40 +13,58 @@ import (
 // carried out and their answer is lost, five meet a 503, five get half a body.
 var badLine = testharness.FaultRates{Lost: 0.05, Unavailable: 0.05, Cut: 0.05}
 
+// In a soak SQLite's share of time is as in `make soak` (see share); what does not
+// fit into it is not taken, and the report says how many were.
 func TestABadLineLosesNothingAndDoublesNothingOnSQLite(t *testing.T) {
 	t.Parallel()
-	acrossABadLine(t, onSQLite, soak(t, 300, 200_000))
+	acrossABadLine(t, onSQLite, soak(t, 10_000, 200_000), max(lineLong, share(t, 12)))
 }
 
 func TestABadLineLosesNothingAndDoublesNothingOnPostgreSQL(t *testing.T) {
 	t.Parallel()
-	acrossABadLine(t, onPostgreSQL, soak(t, 40, 2_000))
+	acrossABadLine(t, onPostgreSQL, soak(t, 2_000, 2_000), lineLong)
 }
 
-// farShare: the first of so many requests comes all the way, its person asked
-// about at the simulated register through a bad line of its own; the others begin
-// as that one's dossier, about themselves (a check there costs twenty RSA
-// signatures, and says nothing about the core).
-const farShare = 100
+const (
+	// lineLong bounds how long requests are taken in CI; alone on two cores a minute
+	// does for all.
+	lineLong = 10 * time.Minute
 
-// acrossABadLine takes n requests to the core's receipt, by the counter's own
-// functions and the workers, while the line to the core (and to the register)
-// loses, refuses and cuts answers. Then the core's ledger is compared with what
-// is on record, request by request.
-func acrossABadLine(t *testing.T, e engine, n int) {
+	// farShare: of so many requests one comes all the way, its person asked about at
+	// the simulated register through a bad line of its own; the others begin as that
+	// one's dossier, about themselves (a check there costs twenty RSA signatures, and
+	// says nothing about the core).
+	farShare = 100
+
+	// wholeShare: of so many dossiers one is prepared, confirmed and signed by the
+	// counter's own functions, over the bad line; the others begin signed, with the
+	// core holding their order. What must be neither lost nor doubled, the submission
+	// with its look-ups, crosses the line for all.
+	wholeShare = 5
+)
+
+// acrossABadLine takes n requests, or as many as fit into the time, to the core's
+// receipt, by the counter's own functions and the workers, while the line to the
+// core (and to the register) loses, refuses and cuts answers. Then the core's ledger
+// is compared with what is on record, request by request.
+func acrossABadLine(t *testing.T, e engine, goal int, long time.Duration) {
 	from := time.Now()
-	w := newWorld(t, worldOptions{engine: e, people: n, rates: badLine, seed: 40})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute+time.Duration(n)*50*time.Millisecond)
+	w := newWorld(t, worldOptions{engine: e, people: goal, rates: badLine, seed: 40, whole: wholeShare})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*long)
 	defer cancel()
 	w.run(ctx)
-	w.takeAll(ctx, n)
+	n := w.takeAll(ctx, goal, long)
 	w.settle(ctx, n)
 	took := time.Since(from)
 	core, register := w.core.Counts(), w.registerLine.Counts()
-	if core.Lost < int64(n)/20 || core.Unavailable == 0 || core.Cut == 0 || register.Calls == 0 {
+	if core.Lost < int64(n)/25 || core.Unavailable < int64(n)/25 || core.Cut < int64(n)/25 || register.Calls == 0 {
 		t.Errorf("the line was good: %+v %+v", core, register)
 	}
+	if n < goal && soakMinutes(t) == 0 {
+		t.Errorf("only %d of %d requests in %s: the machine is too busy to say more", n, goal, long)
+	}
 	lost := w.judge(n)
+	measured(t, fmt.Sprintf("bad line on %s: requests taken across it", e), float64(n), "requests", fmt.Sprintf("goal %d", goal), true)
 	measured(t, fmt.Sprintf("bad line on %s: lost or doubled of %d", e, n), float64(lost), "requests", "0", lost == 0)
 	t.Logf("%d requests on %s in %.1f s, acts repeated %d times; line to the core %+v, to the register %+v",
 		n, e, took.Seconds(), w.retries.Load(), core, register)

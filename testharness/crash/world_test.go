@@ -38,7 +38,11 @@ type world struct {
 
 	db    *store.Store
 	now   func() time.Time
-	model *gateway.Request // others begin as it is
+	client string // the gateway's name at the core
+	whole  int    // every how many go all the way; 0: all
+
+	model  *gateway.Request // others begin as it is
+	signed *gateway.Request // others begin as it was when it was signed
 
 	mu      sync.Mutex
 	numbers []string
@@ -50,6 +54,9 @@ type worldOptions struct {
 	people int
 	rates  testharness.FaultRates
 	seed   uint64
+	// whole says that of so many requests one goes all the way to the core, the
+	// others begin signed; 0: all go all the way
+	whole int
 	// profile of the simulators; zero: polite
 	profile sim.Profile
 }
@@ -61,7 +68,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: memoryDir(t)}
+	w := &world{t: t, dir: memoryDir(t), whole: o.whole}
 	var people []sim.Person
 	for n := 0; n < o.people; n += farShare {
 		people = append(people, testharness.SyntheticPerson(n))
@@ -86,6 +93,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		t.Fatal(err)
 	}
 	w.core, w.registerLine = badLines(t, w.sims, w.dir, &c, o.rates, o.seed)
+	w.client = c.Core.ClientID
 	if o.engine == onPostgreSQL {
 		w.dbURL = pgtest.Database(t)
 		c.Database = app.DatabaseConfig{URLFile: filepath.Join(w.dir, "database.url"), Keys: "keys/database.keys"}
@@ -169,20 +177,23 @@ func (w *world) run(ctx context.Context) {
 	})
 }
 
-// takeAll takes people 0 to n-1 as far as the signature, by many clerks at once.
-func (w *world) takeAll(ctx context.Context, n int) {
+// takeAll takes people 0 to n-1 as far as the signature, by many clerks at once,
+// and answers how many it took: all, unless the time it may take is over before.
+func (w *world) takeAll(ctx context.Context, n int, long time.Duration) int {
 	w.t.Helper()
+	from := time.Now()
 	err := w.take(ctx, 0)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	const clerks = 32
 	var wg sync.WaitGroup
-	var next atomic.Int64
+	var next, taken atomic.Int64
+	taken.Add(1)
 	failed := make(chan error, clerks)
 	for range clerks {
 		wg.Go(func() {
-			for {
+			for time.Since(from) < long {
 				i := int(next.Add(1))
 				if i >= n {
 					return
@@ -192,6 +203,7 @@ func (w *world) takeAll(ctx context.Context, n int) {
 					failed <- err
 					return
 				}
+				taken.Add(1)
 			}
 		})
 	}
@@ -201,17 +213,27 @@ func (w *world) takeAll(ctx context.Context, n int) {
 		w.t.Fatal(err)
 	default:
 	}
+	return int(taken.Load())
 }
 
 // take takes person i to the signature.
 func (w *world) take(ctx context.Context, i int) error {
-	if i%farShare != 0 {
-		number, err := w.plant(ctx, i, true)
-		if err != nil {
-			return fmt.Errorf("dossier %d: %w", i, err)
-		}
-		return w.do(ctx, number, w.order(number))
+	switch {
+	case i%farShare == 0:
+		return w.takeFar(ctx, i)
+	case w.whole > 0 && i%w.whole != 0:
+		return w.hold(ctx, i)
 	}
+	number, err := w.plant(ctx, i, true)
+	if err != nil {
+		return fmt.Errorf("dossier %d: %w", i, err)
+	}
+	return w.do(ctx, number, w.order(number))
+}
+
+// takeFar takes person i all the way from the submission, and has the first one
+// stand model for others.
+func (w *world) takeFar(ctx context.Context, i int) error {
 	number, err := w.submit(ctx, i)
 	if err != nil {
 		return fmt.Errorf("submit %d: %w", i, err)
@@ -220,20 +242,54 @@ func (w *world) take(ctx context.Context, i int) error {
 	if err == nil && w.model == nil {
 		w.model, err = w.desk.Open(ctx, number)
 	}
+	if err == nil {
+		err = w.do(ctx, number, w.order(number))
+	}
+	if err != nil || w.signed != nil {
+		return err
+	}
+	r, err := w.desk.Open(ctx, number)
 	if err != nil {
 		return err
 	}
-	return w.do(ctx, number, w.order(number))
+	last := slices.IndexFunc(r.Events, func(e gateway.Event) bool { return e.Type == gateway.EventSigned })
+	w.signed, err = gateway.Derive(number, r.Events[:last+1])
+	return err
+}
+
+// planted is the number of person i's planted request.
+func planted(i int) string { return fmt.Sprintf("R26-L%08d", i) }
+
+// about answers the pairs that make what is on record of person 0's request speak
+// of person i's.
+func about(model *gateway.Request, i int) []string {
+	from, p := testharness.SyntheticPerson(0), testharness.SyntheticPerson(i)
+	return []string{from.CF, p.CF, from.IDANPR, p.IDANPR, model.ID, planted(i)}
+}
+
+// hold stores for person i what is on record of a signed request; the core holds
+// its order, as if prepare and the confirmation had come over a good line.
+func (w *world) hold(ctx context.Context, i int) error {
+	pairs, o := about(w.signed, i), w.signed.Order()
+	nun, digest, err := w.sims.Core.Hold(w.client, []byte(strings.NewReplacer(pairs...).Replace(string(o.Body))))
+	if err != nil {
+		return fmt.Errorf("order of %d: %w", i, err)
+	}
+	_, err = w.plantAs(ctx, w.signed, i, append(pairs, o.NUN, nun, o.Digest, digest), true)
+	return err
 }
 
 // plant stores for person i what is on record of the model, about themselves:
 // all of it, with its row in the outbox if it is signed, or the form alone, for
 // the workers to check.
 func (w *world) plant(ctx context.Context, i int, whole bool) (number string, err error) {
-	number = fmt.Sprintf("R26-L%08d", i)
-	from, p := testharness.SyntheticPerson(0), testharness.SyntheticPerson(i)
-	about := strings.NewReplacer(from.CF, p.CF, from.IDANPR, p.IDANPR, w.model.ID, number)
-	events := slices.Clone(w.model.Events)
+	return w.plantAs(ctx, w.model, i, about(w.model, i), whole)
+}
+
+func (w *world) plantAs(ctx context.Context, model *gateway.Request, i int, pairs []string, whole bool) (number string, err error) {
+	number = planted(i)
+	p, about := testharness.SyntheticPerson(i), strings.NewReplacer(pairs...)
+	events := slices.Clone(model.Events)
 	for k := range events {
 		for _, side := range []*json.RawMessage{&events[k].Data, &events[k].Private} {
 			if *side != nil {
@@ -242,7 +298,7 @@ func (w *world) plant(ctx context.Context, i int, whole bool) (number string, er
 		}
 	}
 	request := gateway.NewRequest{
-		ID: number, Namespace: "planted", Key: number, BodyDigest: number, Office: w.model.Office, Applicant: p.CF, Persons: []string{p.CF},
+		ID: number, Namespace: "planted", Key: number, BodyDigest: number, Office: model.Office, Applicant: p.CF, Persons: []string{p.CF},
 		Tracker: number, Event: events[0],
 	}
 	if !whole {
@@ -260,11 +316,11 @@ func (w *world) plant(ctx context.Context, i int, whole bool) (number string, er
 		return number, nil
 	}
 	change := gateway.Change{
-		ID: number, Version: 1, State: gateway.StateSubmitted, Events: events[1:], To: w.model.State, Office: w.model.Office, Persons: []string{p.CF},
+		ID: number, Version: 1, State: gateway.StateSubmitted, Events: events[1:], To: model.State, Office: model.Office, Persons: []string{p.CF},
 	}
-	if w.model.State == gateway.StateSigned {
-		key := about.Replace(w.model.Order().Key)
-		change.Outbox = []gateway.Outbox{{RequestID: number, OrderKey: key, Kind: gateway.OutboxSubmission, Key: key, Due: w.now(), Actor: w.model.Order().Actor}}
+	if model.State == gateway.StateSigned {
+		key := about.Replace(model.Order().Key)
+		change.Outbox = []gateway.Outbox{{RequestID: number, OrderKey: key, Kind: gateway.OutboxSubmission, Key: key, Due: w.now(), Actor: model.Order().Actor}}
 	}
 	return number, w.patiently(ctx, func() error { return w.db.Commit(ctx, change) })
 }
@@ -378,7 +434,8 @@ func (w *world) do(ctx context.Context, number string, acts []act) error {
 func (w *world) settle(ctx context.Context, n int) {
 	w.t.Helper()
 	for {
-		counts, err := w.app.Store.Counts(ctx, time.Now().UTC())
+		asked := time.Now()
+		counts, err := w.app.Store.Counts(ctx, asked.UTC())
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -391,7 +448,7 @@ func (w *world) settle(ctx context.Context, n int) {
 		select {
 		case <-ctx.Done():
 			w.t.Fatalf("not all are relayed: %+v", counts)
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(max(50*time.Millisecond, 10*time.Since(asked))): // counting many takes the time of the relay
 		}
 	}
 }
