@@ -323,6 +323,8 @@ WHERE r.id = $1 AND `+condition+` ORDER BY e.seq`, id, arg)
 	defer rows.Close()
 	var events []gateway.Event
 	var mark gateway.Mark
+	var last string // the actor of the event before, as it is stored: mostly the next one's too
+	var known gateway.Actor
 	for rows.Next() {
 		var e gateway.Event
 		var due, at int64
@@ -334,10 +336,14 @@ WHERE r.id = $1 AND `+condition+` ORDER BY e.seq`, id, arg)
 			return nil, gateway.Mark{}, translate("load request", err)
 		}
 		mark.Due, e.At = instant(due), instant(at)
-		err = json.Unmarshal([]byte(actor), &e.Actor)
-		if err != nil {
-			return nil, gateway.Mark{}, internal("decode actor", err)
+		if actor != last || actor == "" {
+			last, known = actor, gateway.Actor{}
+			err = json.Unmarshal([]byte(actor), &known)
+			if err != nil {
+				return nil, gateway.Mark{}, internal("decode actor", err)
+			}
 		}
+		e.Actor = known
 		if data != "" {
 			e.Data = json.RawMessage(data)
 		}
