@@ -36,8 +36,8 @@ type world struct {
 
 	core, registerLine *testharness.FaultProxy
 
-	db    *store.Store
-	now   func() time.Time
+	db     *store.Store
+	now    func() time.Time
 	client string // the gateway's name at the core
 	whole  int    // every how many go all the way; 0: all
 
