@@ -144,6 +144,10 @@ func (s *Store) Counts(ctx context.Context, now time.Time) (gateway.Counts, erro
 func (s *Store) OperationFor(ctx context.Context, series, key string, floor int64, fresh bool, now time.Time) (int64, error) {
 	var value int64
 	err := s.write(ctx, func(t *tx) error {
+		err := t.aloneWith(series + "/" + key)
+		if err != nil {
+			return err
+		}
 		if key != "" && !fresh {
 			known, err := t.get(`SELECT value FROM series WHERE name = $1`, []any{series + "/" + key}, &value)
 			if known || err != nil {

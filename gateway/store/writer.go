@@ -436,6 +436,19 @@ func (t *tx) auditing() error {
 	return rows.Close()
 }
 
+// aloneWith waits until no other write is about the same: what it looks for and
+// does not find, nobody adds meanwhile. SQLite has no other writer.
+func (t *tx) aloneWith(what string) error {
+	if t.raw == nil {
+		return nil
+	}
+	rows, err := t.query(`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, what)
+	if err != nil {
+		return err
+	}
+	return rows.Close()
+}
+
 type (
 	auditedKey struct{}
 	loneKey    struct{}
