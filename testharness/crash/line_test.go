@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"testing"
@@ -13,11 +14,11 @@ import (
 // carried out and their answer is lost, five meet a 503, five get half a body.
 var badLine = testharness.FaultRates{Lost: 0.05, Unavailable: 0.05, Cut: 0.05}
 
-// In a soak SQLite's share of time is as in `make soak` (see share); what does not
+// In a soak of forty minutes SQLite has twelve, a shorter one its share; what does not
 // fit into it is not taken, and the report says how many were.
 func TestABadLineLosesNothingAndDoublesNothingOnSQLite(t *testing.T) {
 	t.Parallel()
-	acrossABadLine(t, onSQLite, soak(t, 10_000, 200_000), max(lineLong, share(t, 12)))
+	acrossABadLine(t, onSQLite, soak(t, 10_000, 200_000), cmp.Or(share(t, 12), lineLong))
 }
 
 func TestABadLineLosesNothingAndDoublesNothingOnPostgreSQL(t *testing.T) {
@@ -26,8 +27,7 @@ func TestABadLineLosesNothingAndDoublesNothingOnPostgreSQL(t *testing.T) {
 }
 
 const (
-	// lineLong bounds how long requests are taken in CI; alone on two cores a minute
-	// does for all.
+	// lineLong bounds how long requests are taken in CI, for a busy machine's sake.
 	lineLong = 6 * time.Minute
 
 	// farShare: of so many requests one comes all the way, its person asked about at
@@ -61,7 +61,7 @@ func acrossABadLine(t *testing.T, e engine, goal int, long time.Duration) {
 		t.Errorf("the line was good: %+v %+v", core, register)
 	}
 	switch {
-	case n < goal/4:
+	case n < goal/4 && soakMinutes(t) == 0:
 		t.Errorf("only %d of %d requests in %s: this proves too little", n, goal, long)
 	case n < goal:
 		t.Logf("TOO BUSY A MACHINE: only %d of %d requests in %s", n, goal, long)
