@@ -122,6 +122,10 @@ type Query struct {
 	AsOf time.Time
 	// Surname and GivenName as declared, to be compared; may be empty.
 	Surname, GivenName string
+	// KnownSurname and KnownGivenName are what the register told last: door C wants
+	// names beside the code and is asked with these where none are declared. They
+	// are never compared, since a record that was wrong once would stay so.
+	KnownSurname, KnownGivenName string
 	// Urgency ranks the question where the day's budget runs short.
 	Urgency Urgency
 	// BirthDate (YYYY-MM-DD) and Sex (M, F) as declared; may be empty. With both

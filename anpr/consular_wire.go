@@ -86,7 +86,11 @@ type soapForeignAt struct {
 }
 
 func personOf(q Query) soapPerson {
-	return soapPerson{CF: q.FiscalCode, Surname: strings.ToUpper(q.Surname), Name: strings.ToUpper(q.GivenName), Sex: q.Sex, Birth: q.BirthDate}
+	surname, given := q.Surname, q.GivenName
+	if surname == "" && given == "" {
+		surname, given = q.KnownSurname, q.KnownGivenName
+	}
+	return soapPerson{CF: q.FiscalCode, Surname: strings.ToUpper(surname), Name: strings.ToUpper(given), Sex: q.Sex, Birth: q.BirthDate}
 }
 
 func comuneOf(c ComuneRef) *soapComune {

@@ -91,9 +91,7 @@ func (d Doors) first(ctx context.Context, q Query) (Record, error) {
 	}
 	ask := q
 	ask.AIREComune = rec.Person.AIREComune
-	if ask.Surname == "" && ask.GivenName == "" {
-		ask.Surname, ask.GivenName = rec.Person.Surname, rec.Person.GivenName
-	}
+	ask.KnownSurname, ask.KnownGivenName = rec.Person.Surname, rec.Person.GivenName
 	view, err := d.Consular.Check(ctx, ask)
 	if err != nil {
 		// Door A's word stands; the next check, before the relay at the latest, asks

@@ -377,12 +377,6 @@ func (g *Gateway) expected(r *Request, from time.Time) *delivery.Plan {
 	return &plan
 }
 
-// knownComune is the comune of AIRE registration of a person of the request, as
-// the last check found it; zero before there was one.
-func (r *Request) knownComune(fiscalCode string) anpr.ComuneRef {
-	return r.lastRecord(fiscalCode).Person.AIREComune
-}
-
 // lastRecord is what the last check found of a person; zero before there was one.
 func (r *Request) lastRecord(fiscalCode string) anpr.Record {
 	if r.Register == nil {
@@ -422,7 +416,6 @@ func (in Input) declaredComune() anpr.ComuneRef {
 // queryFor is the question about one person.
 func queryFor(r *Request, person Applicant, who anpr.Actor, urgency anpr.Urgency) anpr.Query {
 	q := anpr.Query{
-		AIREComune: r.knownComune(person.FiscalCode),
 		FiscalCode: person.FiscalCode, Surname: person.Surname, GivenName: person.GivenName, BirthDate: person.BirthDate,
 		Reason: r.ID, Actor: who, Urgency: urgency,
 	}
@@ -430,10 +423,8 @@ func queryFor(r *Request, person Applicant, who anpr.Actor, urgency anpr.Urgency
 		// Parents need not be in AIRE.
 		q.Post, q.DeclaredComune = r.askingPost(), r.Input.declaredComune()
 	}
-	if last := r.lastRecord(person.FiscalCode); q.Surname == "" && q.GivenName == "" {
-		// Door C wants the names beside the code.
-		q.Surname, q.GivenName = last.Person.Surname, last.Person.GivenName
-	}
+	last := r.lastRecord(person.FiscalCode).Person
+	q.AIREComune, q.KnownSurname, q.KnownGivenName = last.AIREComune, last.Surname, last.GivenName
 	// The code itself tells sex and birth, for the search by personal data of
 	// somebody whom the register knows under another code (§8 row 21).
 	if code, err := anpr.ParseFiscalCode(person.FiscalCode); err == nil && !code.Provisional {
