@@ -510,15 +510,30 @@ func (w *walker) counter(ctx context.Context) error {
 			return w.post(ctx, "/delivery", gateway.DeliveryChoice{Option: w.j.fallback})
 		}
 	}
-	acts := []struct {
+	err := w.papers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(w.p.Parents) > 0 && !w.last.has("assent") {
+		err = w.assents(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	return w.post(ctx, "/counter/enquiry", nil)
+}
+
+// papers does those acts of the counter that are not on record. One that met a
+// worker's change of the request did not happen: it is done at the next look.
+func (w *walker) papers(ctx context.Context) error {
+	for _, a := range []struct {
 		event, path string
 		body        any
 	}{
 		{"presence", "/counter/presence", nil},
 		{"documents", "/counter/documents", gateway.Documents{Identity: "passport", Evidence: w.j.evidence}},
 		{"declaration", "/counter/declaration", gateway.Declaration{NoObstacles: true}},
-	}
-	for _, a := range acts {
+	} {
 		if w.last.has(a.event) {
 			continue
 		}
@@ -527,13 +542,7 @@ func (w *walker) counter(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", a.event, err)
 		}
 	}
-	if len(w.p.Parents) > 0 && !w.last.has("assent") {
-		err := w.assents(ctx)
-		if err != nil {
-			return err
-		}
-	}
-	return w.post(ctx, "/counter/enquiry", nil)
+	return nil
 }
 
 // assents: the first parent gives it online from another country, the others at
@@ -568,8 +577,12 @@ func (w *walker) assents(ctx context.Context) error {
 }
 
 func (w *walker) enquiry(ctx context.Context) error {
+	err := w.papers(ctx)
+	if err != nil {
+		return err
+	}
 	if len(w.last.Orders) == 0 || w.last.Orders[len(w.last.Orders)-1].Closed {
-		err := w.post(ctx, "/counter/capture", w.capture())
+		err = w.post(ctx, "/counter/capture", w.capture())
 		if err != nil {
 			return fmt.Errorf("capture: %w", err)
 		}
@@ -578,7 +591,12 @@ func (w *walker) enquiry(ctx context.Context) error {
 			return fmt.Errorf("fee: %w", err)
 		}
 	}
-	return w.post(ctx, "/counter/prepare", nil)
+	err = w.post(ctx, "/counter/prepare", nil)
+	var p *Problem
+	if errors.As(err, &p) && p.Status == 409 && strings.HasSuffix(p.Code, "_missing") {
+		return nil // an act met a worker's change
+	}
+	return err
 }
 
 // capture answers references as a station makes them; under twelve no prints
