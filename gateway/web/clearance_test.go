@@ -103,6 +103,7 @@ func TestNoticesInABrowser(t *testing.T) {
 	p.click(`.sessions a`)
 	notice := strings.TrimPrefix(p.at(), w.url)
 	p.shows(one.CF)
+	p.look("notice")
 	p.js(`document.querySelector('input[name=answer][value=objection]').click()`)
 	p.send(`textarea[name=text]`)
 	p.shows("Scegliere il motivo dell’opposizione")
