@@ -276,6 +276,9 @@ func (g *Gateway) UseRules(ctx context.Context, files fs.FS, approvals map[polic
 			stored.Approvals = append(stored.Approvals, configured(o))
 		}
 		err = g.store.SaveRuleSet(ctx, stored, packed, AuditEntry{At: now, Actor: actor, Act: "rules_configured", Subject: set.Hash()})
+		if CodeOf(err) == "rules_known" {
+			err = nil // a replica that started at the same moment was quicker
+		}
 		if err != nil {
 			return wrap("store rules", err)
 		}
@@ -287,6 +290,9 @@ func (g *Gateway) UseRules(ctx context.Context, files fs.FS, approvals map[polic
 			}
 			err = g.store.ApproveRuleSet(ctx, set.Hash(), configured(o), latest(now, known[i].EffectiveAt),
 				AuditEntry{At: now, Actor: actor, Act: "rules_approved", Subject: set.Hash()})
+			if CodeOf(err) == "rules_approved_already" {
+				err = nil
+			}
 			if err != nil {
 				return wrap("store approval", err)
 			}

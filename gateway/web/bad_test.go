@@ -310,13 +310,13 @@ func TestALoginGetsANewTokenAndEndsTheOtherRole(t *testing.T) {
 		t.Error("the token stayed the same at login")
 	}
 	b.post("/login", url.Values{"citizen": {"citizen-" + person("ok", 0).IDANPR}})
-	if got := b.get("/operator"); got.status == ok {
+	if got := b.get("/operator/requests/new"); got.status == ok {
 		t.Error("a citizen kept the operator's session")
 	}
 	// A citizen's token in the operator's cookie is nobody's.
 	stolen := &http.Cookie{Name: "airegw_operator", Value: token("airegw_citizen")}
 	b.http.Jar.SetCookies(u, []*http.Cookie{stolen})
-	if got := b.get("/operator"); got.status == ok {
+	if got := b.get("/operator/requests/new"); got.status == ok {
 		t.Error("a citizen's token opened the counter")
 	}
 }
