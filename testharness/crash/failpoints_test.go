@@ -66,7 +66,7 @@ func breakAt(t *testing.T, bin string, e engine, action string, points []string)
 	s := newStation(t, stationOptions{engine: e, bin: bin, people: len(points)})
 	s.start()
 	defer s.stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for i, point := range points {
 		name, k, _ := strings.Cut(point, "@")

@@ -45,7 +45,7 @@ func TestReplicasThatAreKilledInTurnFinishEveryRequestOnPostgreSQL(t *testing.T)
 	defer f.stop()
 	f.awaitWeb()
 
-	ctx, cancel := context.WithTimeout(t.Context(), long+100*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), long+4*time.Minute)
 	defer cancel()
 	end, quiet := time.Now().Add(long), make(chan struct{})
 	var people atomic.Int64

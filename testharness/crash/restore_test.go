@@ -50,7 +50,7 @@ func TestABackupUnderLoadIsRestoredAndWhatWasOpenEndsOnce(t *testing.T) {
 	})
 	s.start()
 	defer func() { s.stop() }()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	desk := s.session(comune)
 	var rides []*ride

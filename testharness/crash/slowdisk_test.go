@@ -46,7 +46,7 @@ func slowRelay(t *testing.T, bin string, e engine) {
 			<-second.done
 		}()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	desk := s.session(comune)
 	rides := make([]*ride, orders)
