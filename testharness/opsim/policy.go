@@ -97,8 +97,17 @@ func readPolicy(v any) (typePolicy, error) {
 					return nil, fmt.Errorf("%w: %s: default is null", errPolicy, parameter)
 				}
 			case "add", "one_of", "subset_of", "superset_of":
-				if _, list := value.([]any); !list {
+				members, list := value.([]any)
+				if !list {
 					return nil, fmt.Errorf("%w: %s: %s is not a list", errPolicy, parameter, name)
+				}
+				// scope is words joined by spaces: a member must be one of them, or what
+				// was put in would not be found again.
+				if parameter == "scope" && slices.ContainsFunc(members, func(m any) bool {
+					word, is := m.(string)
+					return !is || len(strings.Fields(word)) != 1 || strings.TrimSpace(word) != word
+				}) {
+					return nil, fmt.Errorf("%w: scope: a member of %s is not one word", errPolicy, name)
 				}
 			case "essential":
 				if _, truth := value.(bool); !truth {
