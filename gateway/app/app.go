@@ -82,10 +82,10 @@ type App struct {
 	closers   []func() error
 }
 
-// Assemble makes the parts and binds the addresses. On error nothing is left
-// open.
-func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
-	err = c.Check()
+// Assemble makes the parts and binds the addresses. A PostgreSQL that is away is
+// waited for, as long as database.wait says. On error nothing is left open.
+func Assemble(ctx context.Context, c Config, o Options) (*App, error) {
+	err := c.Check()
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
@@ -104,14 +104,20 @@ func Assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	if o.Random == nil {
 		o.Random = rand.Reader
 	}
+	if o.Log == nil {
+		o.Log = NewLog(c.Log, os.Stderr)
+	}
+	return awaitDatabase(ctx, c, o, assemble)
+}
+
+// assemble makes the parts once, of a configuration that was checked and options
+// that are complete.
+func assemble(ctx context.Context, c Config, o Options) (_ *App, err error) {
 	rules, err := readRules(c)
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	a := &App{log: o.Log, roles: o.Roles, clock: o.Clock}
-	if a.log == nil {
-		a.log = NewLog(c.Log, os.Stderr)
-	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())

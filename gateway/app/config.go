@@ -75,6 +75,10 @@ type DatabaseConfig struct {
 	// keywords, on its first line. It is a file because it may hold a password.
 	URLFile string `yaml:"url_file"`
 	Keys    string `yaml:"keys"` // file with the column and digest keys; needed
+	// Wait bounds how long a start waits for a PostgreSQL that is away (it
+	// restarts, or is not yet there); default one minute. What waiting does not
+	// mend (a wrong password, an unknown database) ends the start at once.
+	Wait time.Duration `yaml:"wait,omitempty"`
 }
 
 // RegisterConfig is the way to ANPR: PDND for the voucher, then one e-service
@@ -213,6 +217,9 @@ func (c *Config) Check() error {
 		bad("database.url_file", "is in place of database.path: say one of them")
 	}
 	needed("database.keys", c.Database.Keys)
+	if c.Database.Wait < 0 {
+		bad("database.wait", "is not negative")
+	}
 	needed("register.client_id", c.Register.ClientID)
 	needed("register.key_file", c.Register.KeyFile)
 	needed("register.token_audience", c.Register.TokenAudience)

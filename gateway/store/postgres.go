@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	_ "embed" // two scripts
@@ -579,6 +580,8 @@ const (
 	pgSerialization   = "40001"
 	pgDeadlock        = "40P01"
 	pgNotText         = "22021"
+	pgNoDatabase      = "3D000"
+	pgClassLogin      = "28" // wrong password, unknown or locked user
 	pgReadOnly        = "25006"
 	pgIdleTooLong     = "25P03"
 	pgLockNotHad      = "55P03"
@@ -634,4 +637,30 @@ func translatePostgres(doing string, err error) error {
 		return ours(gateway.Unavailable, "store_unavailable")
 	}
 	return nil
+}
+
+// turnedAway names why a server does not let us in at all, which only whoever
+// runs it can mend.
+func turnedAway(err error) error {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch {
+	case strings.HasPrefix(e.Code, pgClassLogin):
+		return &gateway.Error{Kind: gateway.Invalid, Code: "store_login", Err: e}
+	case e.Code == pgNoDatabase:
+		return &gateway.Error{Kind: gateway.Invalid, Code: "store_database", Err: e}
+	}
+	return err
+}
+
+// Away tells whether an error of Open, or of the first use after it, says that
+// the database is out of reach for now (its server restarts, does not answer,
+// has no room) and that trying again is worth while. Whatever somebody has to
+// mend is not: credentials, the name of the database, its schema, a certificate
+// that is not believed.
+func Away(err error) bool {
+	var unbelieved *tls.CertificateVerificationError
+	return gateway.CodeOf(err) == "store_unavailable" && !errors.As(err, &unbelieved)
 }

@@ -113,8 +113,10 @@ var _ gateway.Store = (*Store)(nil)
 // "store_locked" when another process writes the file, Conflict
 // "store_environment", "store_keys" or "store_schema" when it is not what the
 // options say, Invalid "store_roles" when a role is asked for that the user of
-// the PostgreSQL database can neither make nor take on, NotFound "store_absent" when ReadOnly finds none, Invalid
-// "store_options", else Unavailable or Internal. The caller closes it.
+// the PostgreSQL database can neither make nor take on, Invalid "store_login" or
+// "store_database" when its server lets the user not in or has no such database,
+// NotFound "store_absent" when ReadOnly finds none, Invalid "store_options", else
+// Unavailable (see Away) or Internal. The caller closes it.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Role != "" && (o.URL == "" || (o.Role != RoleWeb && o.Role != RoleWork)) {
 		return nil, &gateway.Error{Kind: gateway.Invalid, Code: "store_options", Err: errors.New("a role is one of two, and PostgreSQL's")}
@@ -174,7 +176,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func (s *Store) open(ctx context.Context, o Options) error {
 	var err error
 	if o.URL != "" {
-		err = s.openPostgres(ctx, o)
+		err = turnedAway(s.openPostgres(ctx, o))
 	} else {
 		err = s.openSQLite(ctx, o)
 	}

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // settings are of a database that need not outlive its machine: nothing is
@@ -37,16 +38,20 @@ var settings = []string{
 
 // keeper runs the server and outlives the test binary by the moment it takes to
 // clean up: its input ends with the binary, also when that is killed. A line
-// "restart" stops the server as a crash would and starts it again.
-const keeper = `dir=$1; bin=$2; shift 2
-"$bin/postgres" -D "$dir/data" -k "$dir" "$@" </dev/null >>"$dir/log" 2>&1 & pid=$!
+// "stop" stops the server as a crash would, "start" starts it again, "restart"
+// does both.
+const keeper = `dir=$1; bin=$2; shift 2; pid=
+stop() { [ -z "$pid" ] || { kill -QUIT $pid; wait $pid; pid=; }; }
+start() { [ -n "$pid" ] || { "$bin/postgres" -D "$dir/data" -k "$dir" "$@" </dev/null >>"$dir/log" 2>&1 & pid=$!; }; }
+start "$@"
 while read -r line; do
-	case $line in restart)
-		kill -QUIT $pid; wait $pid
-		"$bin/postgres" -D "$dir/data" -k "$dir" "$@" </dev/null >>"$dir/log" 2>&1 & pid=$!;;
+	case $line in
+	restart) stop; start "$@";;
+	stop) stop;;
+	start) start "$@";;
 	esac
 done
-kill -QUIT $pid; wait $pid; rm -rf "$dir"`
+stop; rm -rf "$dir"`
 
 // Cluster is a running server.
 type Cluster struct {
@@ -137,21 +142,52 @@ func Strings(ctx context.Context, address, query string) ([]string, error) {
 func (c *Cluster) Restart(t testing.TB) {
 	t.Helper()
 	before := c.startedAt(t)
-	_, err := io.WriteString(c.keeper, "restart\n")
+	c.tell(t, "restart")
+	c.await(t, "the server does not come back", func(after time.Time, err error) bool {
+		return err == nil && !after.Equal(before)
+	})
+}
+
+// Stop stops the server as a crash would and waits until nobody answers.
+func (c *Cluster) Stop(t testing.TB) {
+	t.Helper()
+	c.tell(t, "stop")
+	c.await(t, "the server does not stop", func(_ time.Time, err error) bool {
+		var refused *pgconn.ConnectError
+		var answered *pgconn.PgError
+		return errors.As(err, &refused) && !errors.As(err, &answered)
+	})
+}
+
+// Start starts a server that was stopped and waits until it answers.
+func (c *Cluster) Start(t testing.TB) {
+	t.Helper()
+	c.tell(t, "start")
+	c.await(t, "the server does not come back", func(_ time.Time, err error) bool { return err == nil })
+}
+
+func (c *Cluster) tell(t testing.TB, what string) {
+	t.Helper()
+	_, err := io.WriteString(c.keeper, what+"\n")
 	if err != nil {
-		t.Fatalf("restart: %v", err)
+		t.Fatalf("%s: %v", what, err)
 	}
+}
+
+// await asks the server when it was started until the answer is as it should be.
+func (c *Cluster) await(t testing.TB, otherwise string, there func(started time.Time, err error) bool) {
+	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for time.Now().Before(deadline) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		after, err := c.started(ctx)
+		started, err := c.started(ctx)
 		cancel()
-		if err == nil && !after.Equal(before) {
+		if there(started, err) {
 			return
 		}
 		pause()
 	}
-	t.Fatal("the server does not come back")
+	t.Fatal(otherwise)
 }
 
 func (c *Cluster) startedAt(t testing.TB) time.Time {
