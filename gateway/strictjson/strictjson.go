@@ -16,7 +16,6 @@ import (
 	"encoding"
 	"encoding/json"
 	"errors"
-	"io"
 	"reflect"
 	"strconv"
 	"strings"
@@ -183,17 +182,10 @@ func (r Rules) read(data []byte, t reflect.Type, keep bool) (any, error) {
 	if r.MaxDepth <= 0 || r.MaxDepth > MaxDepth {
 		r.MaxDepth = MaxDepth
 	}
-	w := walk{Rules: r, dec: json.NewDecoder(bytes.NewReader(data)), keep: keep}
-	w.dec.UseNumber()
+	w := walk{Rules: r, data: data, keep: keep}
 	v, end := w.value(t, nil, 0)
 	if end == nil {
-		// Not Decoder.More, which takes a closing bracket for the end.
-		switch _, err := w.dec.Token(); {
-		case err == nil:
-			end = &Problem{Code: Follows}
-		case !errors.Is(err, io.EOF):
-			end = &Problem{Code: NotJSON, Err: err}
-		}
+		end = w.nothingFollows()
 	}
 	if end != nil {
 		return nil, &Error{[]Problem{*end}}
@@ -206,8 +198,9 @@ func (r Rules) read(data []byte, t reflect.Type, keep bool) (any, error) {
 
 // place is a Path while it is walked, from its end.
 type place struct {
-	step Step
-	up   *place
+	name  []byte
+	index int // -1 for a member
+	up    *place
 }
 
 func (p *place) path() Path {
@@ -218,14 +211,18 @@ func (p *place) path() Path {
 	path := make(Path, n)
 	for at := p; at != nil; at = at.up {
 		n--
-		path[n] = at.step
+		path[n] = Step{string(at.name), at.index}
 	}
 	return path
 }
 
+// walk reads a document once, byte by byte: json.Decoder's tokens, each a value on
+// the heap behind an interface, cost ten times as much, and every message that
+// comes or goes is read here.
 type walk struct {
 	Rules
-	dec      *json.Decoder
+	data     []byte
+	at       int // of data, what is read next
 	keep     bool
 	problems []Problem
 }
@@ -234,16 +231,80 @@ func (w *walk) note(code Code, at *place) {
 	w.problems = append(w.problems, Problem{Code: code, Path: at.path()})
 }
 
-// token answers the next token; end is what ends the reading.
-func (w *walk) token(at *place) (json.Token, *Problem) {
-	token, err := w.dec.Token()
+// broken says that there is no JSON, as encoding/json tells it.
+func (w *walk) broken() *Problem {
+	dec := json.NewDecoder(bytes.NewReader(w.data))
+	dec.UseNumber()
+	for {
+		_, err := dec.Token()
+		if err != nil {
+			return &Problem{Code: NotJSON, Err: err}
+		}
+	}
+}
+
+// nothingFollows wants the end of the document.
+func (w *walk) nothingFollows() *Problem {
+	if w.next() == 0 && w.at == len(w.data) {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(w.data[w.at:]))
+	dec.UseNumber() // else a number out of range is an error of its own
+	_, err := dec.Token()
 	if err != nil {
-		return nil, &Problem{Code: NotJSON, Err: err}
+		return &Problem{Code: NotJSON, Err: err}
 	}
-	if text, ok := token.(string); ok && w.NoReplaced && strings.ContainsRune(text, utf8.RuneError) {
-		w.note(Replaced, at)
+	return &Problem{Code: Follows}
+}
+
+// next skips white space and answers the byte that stands there, unread; 0 at the
+// end (and for a zero byte, which nothing in JSON begins with).
+func (w *walk) next() byte {
+	for ; w.at < len(w.data); w.at++ {
+		switch c := w.data[w.at]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c
+		}
 	}
-	return token, nil
+	return 0
+}
+
+// take reads the next byte if it is c.
+func (w *walk) take(c byte) bool {
+	if w.next() != c {
+		return false
+	}
+	w.at++
+	return true
+}
+
+// kind of a value, as encoding/json names it.
+type kind string
+
+const (
+	isString kind = "string"
+	isNumber kind = "number"
+	isBool   kind = "bool"
+	isObject kind = "object"
+	isArray  kind = "array"
+	isNull   kind = "null"
+)
+
+func kindOf(first byte) kind {
+	switch first {
+	case '{':
+		return isObject
+	case '[':
+		return isArray
+	case '"':
+		return isString
+	case 't', 'f':
+		return isBool
+	case 'n':
+		return isNull
+	}
+	return isNumber
 }
 
 func (w *walk) value(t reflect.Type, at *place, depth int) (any, *Problem) {
@@ -253,160 +314,298 @@ func (w *walk) value(t reflect.Type, at *place, depth int) (any, *Problem) {
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	token, end := w.token(at)
-	if end != nil {
-		return nil, end
+	s := shapeOf(t)
+	k := kindOf(w.next())
+	var v any
+	switch k {
+	case isString:
+		text, ok := w.text(at)
+		if !ok {
+			return nil, w.broken()
+		}
+		if w.keep {
+			v = string(text)
+		}
+	case isNumber, isBool, isNull:
+		var ok bool
+		v, ok = w.scalar(k)
+		if !ok {
+			return nil, w.broken()
+		}
 	}
-	if depth == 0 && token != json.Delim('{') && t != nil && (t.Kind() == reflect.Struct || t.Kind() == reflect.Map) {
+	if depth == 0 && k != isObject && (s.kind == reflect.Struct || s.kind == reflect.Map) {
 		return nil, &Problem{Code: NotObject}
 	}
-	if token != nil && !fits(token, t, depth) {
-		w.problems = append(w.problems, Problem{Code: WrongType, Path: at.path(), Found: found(token), Want: t})
+	if k != isNull && !s.fits(k, depth) {
+		w.problems = append(w.problems, Problem{Code: WrongType, Path: at.path(), Found: string(k), Want: t})
 	}
-	switch token {
-	case json.Delim('{'):
-		return w.object(t, at, depth)
-	case json.Delim('['):
-		return w.list(t, at, depth)
-	case nil:
+	switch k {
+	case isObject:
+		return w.object(s, at, depth)
+	case isArray:
+		return w.list(s, at, depth)
+	case isNull:
 		if w.NoNull {
 			w.note(Null, at)
 		}
 	}
-	return token, nil
+	return v, nil
 }
 
-func (w *walk) object(t reflect.Type, at *place, depth int) (any, *Problem) {
-	var fields map[string]reflect.Type
-	var inner reflect.Type
-	if t != nil && (depth == 0 || !readsItself(t)) {
-		switch t.Kind() {
-		case reflect.Struct:
-			fields = members(t)
-		case reflect.Map:
-			inner = t.Elem()
+// text reads a string and answers its characters.
+func (w *walk) text(at *place) (text []byte, ok bool) {
+	from, escaped := w.at, false
+	for i := from + 1; i < len(w.data); i++ {
+		switch c := w.data[i]; {
+		case c == '\\':
+			escaped = true
+			i++
+		case c < ' ':
+			return nil, false
+		case c == '"':
+			text, w.at = w.data[from+1:i], i+1
+			if escaped {
+				var plain string
+				if json.Unmarshal(w.data[from:w.at], &plain) != nil {
+					return nil, false
+				}
+				text = []byte(plain)
+			}
+			if w.NoReplaced && bytes.ContainsRune(text, utf8.RuneError) {
+				w.note(Replaced, at)
+			}
+			return text, true
 		}
 	}
-	seen := map[string]any{}
-	for w.dec.More() {
-		token, end := w.token(at)
-		if end != nil {
-			return nil, end
+	return nil, false
+}
+
+// scalar reads a number, true, false or null.
+func (w *walk) scalar(k kind) (v any, ok bool) {
+	word := func(text string) bool {
+		ok := bytes.HasPrefix(w.data[w.at:], []byte(text))
+		w.at += len(text)
+		return ok
+	}
+	switch {
+	case k == isNull:
+		return nil, word("null")
+	case k == isBool && w.data[w.at] == 't':
+		return true, word("true")
+	case k == isBool:
+		return false, word("false")
+	}
+	from := w.at
+	digits := func() bool {
+		before := w.at
+		for w.at < len(w.data) && '0' <= w.data[w.at] && w.data[w.at] <= '9' {
+			w.at++
 		}
-		name, ok := token.(string)
+		return w.at > before
+	}
+	sign := func(signs string) bool {
+		there := w.at < len(w.data) && strings.IndexByte(signs, w.data[w.at]) >= 0
+		if there {
+			w.at++
+		}
+		return there
+	}
+	sign("-")
+	if !sign("0") && !digits() {
+		return nil, false
+	}
+	if sign(".") && !digits() {
+		return nil, false
+	}
+	if sign("eE") {
+		sign("+-")
+		if !digits() {
+			return nil, false
+		}
+	}
+	if w.keep {
+		v = json.Number(w.data[from:w.at])
+	}
+	return v, true
+}
+
+func (w *walk) object(s *shape, at *place, depth int) (any, *Problem) {
+	var fields map[string]reflect.Type
+	var inner reflect.Type
+	if depth == 0 || !s.itself {
+		fields = s.fields
+		if s.kind == reflect.Map {
+			inner = s.inner
+		}
+	}
+	var tree map[string]any
+	if w.keep {
+		tree = map[string]any{}
+	}
+	var seen names
+	w.at++
+	for more := !w.take('}'); more; {
+		if w.next() != '"' {
+			return nil, w.broken()
+		}
+		name, ok := w.text(at)
 		if !ok {
-			return nil, &Problem{Code: NotJSON}
+			return nil, w.broken()
 		}
-		here := &place{Step{name, -1}, at}
 		of := inner
+		known := true
 		if fields != nil {
 			if len(name) > maxName {
 				return nil, &Problem{Code: Unknown, Path: at.path()}
 			}
-			if of, ok = fields[name]; !ok {
-				w.note(Unknown, here)
-			}
+			of, known = fields[string(name)]
 		}
-		if _, twice := seen[name]; twice {
+		here := &place{name, -1, at}
+		if !known {
+			w.note(Unknown, here)
+		}
+		if seen.twice(name) {
 			w.note(Repeated, here)
+		}
+		if depth < w.MaxDepth && !w.take(':') {
+			return nil, w.broken()
 		}
 		v, end := w.value(of, here, depth+1)
 		if end != nil {
 			return nil, end
 		}
-		if !w.keep {
-			v = nil
+		if w.keep {
+			tree[string(name)] = v
 		}
-		seen[name] = v
+		if more = w.take(','); !more && !w.take('}') {
+			return nil, w.broken()
+		}
 	}
-	_, end := w.token(at) // the closing delimiter
-	return seen, end
+	return tree, nil
 }
 
-func (w *walk) list(t reflect.Type, at *place, depth int) (any, *Problem) {
+func (w *walk) list(s *shape, at *place, depth int) (any, *Problem) {
 	var element reflect.Type
-	if t != nil && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) && !readsItself(t) {
-		element = t.Elem()
+	if (s.kind == reflect.Slice || s.kind == reflect.Array) && !s.itself {
+		element = s.inner
 	}
 	items := []any{}
-	for i := 0; w.dec.More(); i++ {
-		v, end := w.value(element, &place{Step{"", i}, at}, depth+1)
+	w.at++
+	more := !w.take(']')
+	if more && (w.next() == '}' || w.at == len(w.data)) {
+		return nil, w.broken() // rather than too deep
+	}
+	for i := 0; more; i++ {
+		v, end := w.value(element, &place{nil, i, at}, depth+1)
 		if end != nil {
 			return nil, end
 		}
 		if w.keep {
 			items = append(items, v)
 		}
+		if more = w.take(','); !more && !w.take(']') {
+			return nil, w.broken()
+		}
 	}
-	_, end := w.token(at) // the closing delimiter
-	return items, end
+	return items, nil
 }
 
-func readsItself(t reflect.Type) bool {
-	p := reflect.PointerTo(t)
-	return p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+// names are the members an object has had: mostly few, and an attacker's many.
+type names struct {
+	few  [16][]byte
+	n    int
+	many map[string]bool
 }
 
-// fits says whether a value that begins with this token can be of a type;
-// encoding/json would not say at which place of a list it is wrong. What is left
-// to a type's own reading fits here.
-func fits(token json.Token, t reflect.Type, depth int) bool {
-	if t == nil || depth > 0 && readsItself(t) {
+// twice says whether it was there before.
+func (s *names) twice(name []byte) bool {
+	if s.many != nil {
+		known := s.many[string(name)]
+		s.many[string(name)] = true
+		return known
+	}
+	for _, known := range s.few[:s.n] {
+		if bytes.Equal(known, name) {
+			return true
+		}
+	}
+	if s.n < len(s.few) {
+		s.few[s.n] = name
+		s.n++
+		return false
+	}
+	s.many = map[string]bool{string(name): true}
+	for _, known := range s.few {
+		s.many[string(known)] = true
+	}
+	return false
+}
+
+// shape is what a walk asks of a type.
+type shape struct {
+	kind   reflect.Kind
+	number bool // json.Number
+	itself bool // it has a reading of its own
+	fields map[string]reflect.Type
+	inner  reflect.Type // of a map, a slice, an array
+}
+
+// fits says whether a value of this kind can be of a type; encoding/json would not
+// say at which place of a list it is wrong. What is left to a type's own reading
+// fits here.
+func (s *shape) fits(k kind, depth int) bool {
+	if s.kind == reflect.Invalid || depth > 0 && s.itself {
 		return true
 	}
-	var ok bool
-	switch t.Kind() {
+	switch s.kind {
 	case reflect.String:
-		_, ok = token.(string)
-		if t == reflect.TypeFor[json.Number]() {
-			_, number := token.(json.Number)
-			ok = ok || number
-		}
+		return k == isString || s.number && k == isNumber
 	case reflect.Bool:
-		_, ok = token.(bool)
+		return k == isBool
 	case reflect.Int, reflect.Int64, reflect.Float64:
-		_, ok = token.(json.Number)
+		return k == isNumber
 	case reflect.Struct, reflect.Map:
-		ok = token == json.Delim('{')
+		return k == isObject
 	case reflect.Slice:
-		ok = token == json.Delim('[') || t.Elem().Kind() == reflect.Uint8
-	default:
-		ok = true
+		return k == isArray || s.inner.Kind() == reflect.Uint8
 	}
-	return ok
+	return true
 }
 
-func found(token json.Token) string {
-	switch token := token.(type) {
-	case string:
-		return "string"
-	case bool:
-		return "bool"
-	case json.Delim:
-		if token == '{' {
-			return "object"
-		}
-		return "array"
-	default:
-		return "number"
+// shapes keeps what newShape answered: types do not change, and every message asks.
+var shapes sync.Map // reflect.Type → *shape
+
+var anything = &shape{}
+
+func shapeOf(t reflect.Type) *shape {
+	if t == nil {
+		return anything
 	}
+	if known, ok := shapes.Load(t); ok {
+		return known.(*shape)
+	}
+	s := newShape(t)
+	shapes.Store(t, s)
+	return s
 }
 
-// tables keeps what membersOf answered: types do not change, and every
-// submission asks.
-var tables sync.Map // reflect.Type → map[string]reflect.Type
+func newShape(t reflect.Type) *shape {
+	p := reflect.PointerTo(t)
+	s := &shape{
+		kind: t.Kind(), number: t == reflect.TypeFor[json.Number](),
+		itself: p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()),
+	}
+	switch s.kind {
+	case reflect.Struct:
+		s.fields = members(t)
+	case reflect.Map, reflect.Slice, reflect.Array:
+		s.inner = t.Elem()
+	}
+	return s
+}
 
 // members answers the JSON members of a struct type by their exact names.
 func members(t reflect.Type) map[string]reflect.Type {
-	if known, ok := tables.Load(t); ok {
-		return known.(map[string]reflect.Type)
-	}
-	fields := membersOf(t)
-	tables.Store(t, fields)
-	return fields
-}
-
-func membersOf(t reflect.Type) map[string]reflect.Type {
 	fields := make(map[string]reflect.Type, t.NumField())
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
