@@ -113,6 +113,21 @@ type stationOptions struct {
 	adjust  func(*station, *app.Config)
 }
 
+// simulate starts simulators in the test's process. The register's quota of a day
+// is lifted: minutes of a soak ask it as often as weeks do.
+func simulate(t *testing.T, o testharness.SimOptions) *testharness.Sims {
+	t.Helper()
+	sims, err := testharness.StartSims(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAtEnd(t, "simulators", sims.Close)
+	for code := range sims.Connection.ANPRIdentity.Services {
+		sims.ANPR.SetLimit(code, 1<<30)
+	}
+	return sims
+}
+
 // quick are times for tests that wait for real: leases that end soon, polls and
 // retries that come soon.
 func quick() app.WorkerConfig {
@@ -141,16 +156,7 @@ func newStation(t *testing.T, o stationOptions) *station {
 	if o.seed == 0 {
 		o.seed = 11
 	}
-	s.sims, err = testharness.StartSims(testharness.SimOptions{Profile: o.profile, Seed: o.seed, Step: o.step, VoucherKey: keys.voucher, People: people})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		err := s.sims.Close()
-		if err != nil {
-			t.Error(err)
-		}
-	})
+	s.sims = simulate(t, testharness.SimOptions{Profile: o.profile, Seed: o.seed, Step: o.step, VoucherKey: keys.voucher, People: people})
 	err = os.MkdirAll(filepath.Join(s.dir, "keys"), 0o700)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(s.dir, "keys", "pdnd.jwk"), keys.client, 0o600)

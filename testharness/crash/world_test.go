@@ -74,11 +74,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		people = append(people, testharness.SyntheticPerson(n))
 	}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	w.sims, err = testharness.StartSims(testharness.SimOptions{Profile: o.profile, Seed: 11, VoucherKey: keys.voucher, People: people, Log: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	closeAtEnd(t, "simulators", w.sims.Close)
+	w.sims = simulate(t, testharness.SimOptions{Profile: o.profile, Seed: 11, VoucherKey: keys.voucher, People: people, Log: quiet})
 	err = os.MkdirAll(filepath.Join(w.dir, "keys"), 0o700)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(w.dir, "keys", "pdnd.jwk"), keys.client, 0o600)
