@@ -170,18 +170,14 @@ func (s *Store) AuditSlowly(ctx context.Context, e gateway.AuditEntry, meanwhile
 	})
 }
 
-// WaitForLock waits until somebody waits for an advisory lock of the database.
-func (s *Store) WaitForLock(t testing.TB) {
+// WaitForSealer waits until a replica is sealing.
+func (s *Store) WaitForSealer(t testing.TB) {
 	t.Helper()
-	for {
-		var n int
-		err := s.reader.QueryRow(`SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n)
+	for n := 0; n == 0; {
+		err := s.reader.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted
+AND CAST(objid AS BIGINT) = $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, lockSeal&(1<<32-1)).Scan(&n)
 		if err != nil {
 			t.Fatal(err)
-		}
-		if n > 0 {
-			return
 		}
 	}
 }

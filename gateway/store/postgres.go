@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -523,25 +524,62 @@ func (s *Store) alone(ctx context.Context, lock int64) (done func(), err error) 
 
 // auditHorizon answers the id up to which the audit trail is settled: every
 // entry up to it is committed or will never be. Each write that adds an entry
-// holds lockAudit shared from before it draws its id until its commit; who
-// holds it alone knows that no id drawn so far is still under way. Waiting
-// costs writers the time of the longest write under way.
+// holds lockAudit shared from before it draws its id until its commit. So what
+// has an id below one that is committed is done, or is held by one of those who
+// hold the lock now: they are waited for, and nobody who comes later is held up.
 func (s *Store) auditHorizon(ctx context.Context) (int64, error) {
 	if s.pg == nil {
 		return 1<<62 - 1, nil // one writer: ids become visible in their order
 	}
+	ctx, cancel := context.WithTimeout(ctx, pgPatience)
+	defer cancel()
 	var last int64
-	err := s.pg.write(ctx, func(t *tx) error {
-		_, err := t.exec(`SELECT pg_advisory_xact_lock($1)`, lockAudit)
-		if err != nil {
-			return err
+	_, err := s.get(ctx, `SELECT COALESCE(MAX(id), 0) FROM audit_entries`, nil, &last)
+	if err != nil {
+		return 0, translate("read audit entries", err)
+	}
+	writing, err := s.auditing(ctx)
+	for err == nil && len(writing) > 0 {
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(horizonPoll):
+			var still []string
+			still, err = s.auditing(ctx)
+			writing = slices.DeleteFunc(writing, func(w string) bool { return !slices.Contains(still, w) })
 		}
-		// A statement of its own: it must see what was committed while the lock
-		// was waited for.
-		_, err = t.get(`SELECT COALESCE(MAX(id), 0) FROM audit_entries`, nil, &last)
-		return err
-	})
-	return last, err
+	}
+	if err != nil {
+		return 0, translate("wait for the writes under way", err)
+	}
+	return last, nil
+}
+
+// horizonPoll is how often the writes under way are looked at.
+const horizonPoll = 5 * time.Millisecond
+
+// sqlAuditing names the transactions that hold lockAudit; a name is never used again
+// while the server lives.
+var sqlAuditing = fmt.Sprintf(`SELECT virtualtransaction FROM pg_locks
+WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+	AND CAST(classid AS BIGINT) = %d AND CAST(objid AS BIGINT) = %d AND objsubid = 1 AND granted`, lockAudit>>32, lockAudit&(1<<32-1))
+
+// auditing answers sqlAuditing's names.
+func (s *Store) auditing(ctx context.Context) (names []string, err error) {
+	rows, err := s.query(ctx, sqlAuditing)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		err = rows.Scan(&name)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
 }
 
 // pgWords replaces the words of the common schema that PostgreSQL spells
