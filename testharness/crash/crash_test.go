@@ -50,9 +50,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	beside := "10"
 	if os.Getenv("SOAK_MINUTES") != "" {
-		// One after the other: what is measured is measured alone, and the shares of
-		// the soak's minutes add up.
-		beside = "1"
+		beside = "2" // see lastShare
 		go watchSoak()
 	}
 	err = flag.Set("test.parallel", beside)
@@ -228,7 +226,7 @@ func TestAKilledLoadLosesNothingThatWasAcknowledged(t *testing.T) {
 	}
 	acknowledged, done, from := 0, 0, time.Now()
 	for round := 0; done < kills; round++ {
-		if asked := soakMinutes(t) > 0 && os.Getenv("KILLS") == ""; asked && time.Since(from) > share(t, killsShare) {
+		if asked := soakMinutes(t) > 0 && os.Getenv("KILLS") == ""; asked && time.Since(from) > share(t, lastShare) {
 			break // the figure says how far it came
 		}
 		acknowledged += killedLoad(t, uint64(round)+1)
@@ -243,9 +241,6 @@ func TestAKilledLoadLosesNothingThatWasAcknowledged(t *testing.T) {
 	measured(t, "kill -9 under load", float64(done), "kills", fmt.Sprintf(">= %d", kills), done >= kills)
 	t.Logf("%d acknowledged over %d kills, none lost", acknowledged, done)
 }
-
-// killsShare is how many of a soak's 40 minutes the kills may take.
-const killsShare = 8
 
 // killedLoad is one round: eight callers, ten kills at moments the seed draws.
 func killedLoad(t *testing.T, seed uint64) int {

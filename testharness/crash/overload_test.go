@@ -77,7 +77,7 @@ func deaf(_ *station, c *app.Config) {
 // gets a number, the others a 503 with Retry-After, memory stays bounded; a moment
 // after the flood everybody is served again.
 func TestThreeTimesTheLoadIsRefusedInTimeAndForgotten(t *testing.T) {
-	t.Parallel()
+	aloneInASoak(t)
 	bin, err := breakable()
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func (s *station) memory(line string) float64 {
 // answers 503 with Retry-After, acknowledges nothing that it has not stored, and
 // goes on when there is room again.
 func TestADiskThatIsFullRefusesAndGoesOnWhenThereIsRoom(t *testing.T) {
-	t.Parallel()
+	aloneInASoak(t)
 	s := newStation(t, stationOptions{engine: onSQLite, adjust: deaf})
 	s.start()
 	defer s.stop()

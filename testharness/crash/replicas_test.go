@@ -29,7 +29,7 @@ const (
 // clerks take some to the core and back. Then it is quiet, everything comes to
 // its end, and the invariants hold.
 func TestReplicasThatAreKilledInTurnFinishEveryRequestOnPostgreSQL(t *testing.T) {
-	t.Parallel()
+	aloneInASoak(t)
 	long := max(20*time.Second, share(t, 5))
 	cluster := pgtest.New(t)
 	workers := quick()

@@ -56,6 +56,20 @@ func soak(t *testing.T, ci, long int) int {
 	return max(ci, long*min(minutes, 40)/40)
 }
 
+// aloneInASoak lets a test run beside the others in CI, and in a soak before those
+// that run beside each other: what is measured has the machine for itself.
+func aloneInASoak(t *testing.T) {
+	t.Helper()
+	if soakMinutes(t) == 0 {
+		t.Parallel()
+	}
+}
+
+// lastShare is how many of a soak's 40 minutes are left for what measures nothing
+// but its own effects, side by side: the kills, which wait more than they work, and
+// the bad line, which takes what it can get.
+const lastShare = 17
+
 // measured notes a figure for the soak's report, and fails when the promise is
 // broken in a soak; CI asserts effects, not seconds.
 func measured(t *testing.T, what string, value float64, unit, bound string, kept bool) {

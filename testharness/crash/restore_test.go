@@ -24,7 +24,7 @@ import (
 // before the backup began is there, the trail verifies, and what was open comes
 // to its end, though the core has heard more of it than we remember.
 func TestABackupUnderLoadIsRestoredAndWhatWasOpenEndsOnce(t *testing.T) {
-	t.Parallel()
+	aloneInASoak(t)
 	const submitted, each = 160, 2
 	// Where a request stands at the backup, and what the core does with the order
 	// then; afterwards all go on to the core's receipt before the machine is lost.

@@ -19,7 +19,7 @@ import (
 // recorded when another has the order already. Whoever is late is refused, and
 // the core accepts each order once.
 func TestASlowDiskAtTheRelayDoublesNothing(t *testing.T) {
-	t.Parallel()
+	aloneInASoak(t)
 	bin, err := breakable()
 	if err != nil {
 		t.Fatal(err)
