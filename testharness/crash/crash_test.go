@@ -137,6 +137,10 @@ type simulators struct {
 	file string
 }
 
+// comesUp bounds how long a gateway may take to start; it takes half a second, but
+// not beside ten tests, or a soak's bad line, on two cores.
+const comesUp = 2 * time.Minute
+
 // startGateway starts the gateway and waits until it is healthy.
 func startGateway(t *testing.T, dir, sims, listen string) (*process, string) {
 	t.Helper()
@@ -146,7 +150,7 @@ func startGateway(t *testing.T, dir, sims, listen string) (*process, string) {
 	}
 	p := start(t, args...)
 	go func() { _, _ = io.Copy(io.Discard, p.stdout) }()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(comesUp)
 	for time.Now().Before(deadline) {
 		info, ok := testharness.FindDemo(t.Context(), dir)
 		if ok && info.PID == p.cmd.Process.Pid {

@@ -155,7 +155,7 @@ func (f *fleet) stop() {
 
 func (f *fleet) awaitWeb() {
 	f.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(comesUp); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if f.healthy() {
 			return
 		}

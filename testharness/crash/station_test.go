@@ -235,7 +235,7 @@ func launch(t *testing.T, log io.Writer, bin string, env []string, args ...strin
 // has killed it.
 func (s *station) start() {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(comesUp)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.proc = launch(s.t, &s.log, s.bin, append([]string{"FAILPOINT_FILE=" + s.points}, s.env...), "serve", "--config", s.config)
