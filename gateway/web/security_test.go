@@ -213,3 +213,11 @@ func TestASessionEndedFromElsewhereIsWorthNothing(t *testing.T) {
 		t.Errorf("an ended session still opens the pages: %d", got.status)
 	}
 }
+
+func TestARevokedClientIsNobodyFromThatMomentOn(t *testing.T) {
+	t.Parallel()
+	b := newWorld(t).revoked() // its bearer was good a moment ago, and lives on
+	if got := b.get("/api/v1/requests"); got.status != no || !strings.Contains(got.body, "bearer_invalid") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}

@@ -3,8 +3,9 @@
 //
 // Duty: table.go lists each removable check with the test that must fail
 // without it. The test of this package builds, with `-tags mutants`, the test
-// binary of each package in the table once, runs the named tests clean, which
-// must pass, and then each with MUTANT=name, which must fail.
+// binary of each package in the table once, runs the named tests clean, many in
+// one process, which must pass, and then each alone with MUTANT=name, which must
+// fail.
 //
 // A row is Name (as in `fault.Mutant("name")`, package dot check), Package
 // (import path below the module, of the test), Test (as `go test -run` takes
@@ -157,7 +158,7 @@ var Table = []Mutant{
 	{"web.policy", "gateway/web", "TestEveryAnswerCarriesTheSafetyHeaders", "every answer carries the content security policy"},
 	{"web.rate", "gateway/web", "TestTheTrackerLimitsGuesses", "a rate that is used up answers 429"},
 	{"web.renew", "gateway/web", "TestALoginGetsANewTokenAndEndsTheOtherRole", "a login gets a new token"},
-	{"web.revoked", "gateway/web", "TestNobodySeesAnotherOfficesRequests", "a revoked client is nobody"},
+	{"web.revoked", "gateway/web", "TestARevokedClientIsNobodyFromThatMomentOn", "a revoked client is nobody"},
 	{"web.session-door", "gateway/web", "TestALoginGetsANewTokenAndEndsTheOtherRole", "a citizen's token is no operator's"},
 	{"web.session-ended", "gateway/web", "TestASessionEndedFromElsewhereIsWorthNothing", "a session ended from another browser is worth nothing"},
 }
