@@ -38,7 +38,7 @@ const (
 // breakable is airegw built with `-tags mutants`, built when it is first needed.
 var breakable = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(filepath.Dir(binary), "airegw-mutants")
-	out, err := exec.Command("go", "build", "-tags", "mutants", "-o", path, "airegw/cmd/airegw").CombinedOutput()
+	out, err := exec.Command("go", "build", "-ldflags=-s -w", "-tags", "mutants", "-o", path, "airegw/cmd/airegw").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build airegw with -tags mutants: %w: %s", err, out)
 	}
