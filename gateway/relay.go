@@ -19,6 +19,10 @@ func (g *Gateway) RelayOnce(ctx context.Context) (again bool, err error) {
 
 // claimOutbox claims at most n due rows.
 func (g *Gateway) claimOutbox(ctx context.Context, n int) ([]func() error, error) {
+	err := fault.Point("outbox.claim")
+	if err != nil {
+		return nil, wrap("claim outbox", err)
+	}
 	rows, err := g.store.ClaimOutbox(ctx, g.now(), g.set.Lease, n)
 	if err == nil && len(rows) > 0 {
 		err = fault.Point("outbox.claimed")
@@ -56,6 +60,8 @@ func (g *Gateway) send(ctx context.Context, row Outbox) error {
 		err = g.store.ReleaseOutbox(ctx, row, time.Time{}, "outbox_kind_unknown", "", true)
 	}
 	if KindOf(err) == Conflict {
+		// Often, it says that leases are short for this disk, or this machine.
+		g.log.Warn("a late worker was refused", "order", row.OrderKey, "kind", string(row.Kind), "fence", row.Fence, "code", CodeOf(err))
 		return nil
 	}
 	return err

@@ -316,13 +316,19 @@ func (s *station) revive(disarm bool) {
 // arm says which points fail from now on; empty: none.
 func (s *station) arm(points string) {
 	s.t.Helper()
-	part := s.points + ".part"
+	armFile(s.t, s.points, points)
+}
+
+// armFile says in the file of a process which of its points fail from now on.
+func armFile(t *testing.T, file, points string) {
+	t.Helper()
+	part := file + ".part"
 	err := os.WriteFile(part, []byte(points), 0o600)
 	if err == nil {
-		err = os.Rename(part, s.points)
+		err = os.Rename(part, file)
 	}
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 }
 
