@@ -244,6 +244,7 @@ type Halves struct {
 // only keyed digests are compared.
 type Criteria struct {
 	Number     string
+	Numbers    []string // any of these; at most 500
 	FiscalCode string
 	Surname    string // whole surname, normalised by the store
 	States     []State

@@ -689,6 +689,9 @@ func (s *Store) findQuery(v sight, q gateway.Criteria) (text string, args []any,
 	if number := strings.TrimSpace(q.Number); number != "" {
 		and("r.id = ?", number)
 	}
+	if len(q.Numbers) > 0 {
+		where = append(where, "r.id IN ("+listed(&args, q.Numbers)+")")
+	}
 	if q.FiscalCode != "" {
 		// CROSS JOIN makes SQLite begin with the person's few requests rather than
 		// with all of the office's; PostgreSQL reads it as any join.
@@ -703,12 +706,7 @@ func (s *Store) findQuery(v sight, q gateway.Criteria) (text string, args []any,
 		and("r.surname_digest = ? AND r.surname_digest <> ''", digest)
 	}
 	if len(q.States) > 0 {
-		marks := make([]string, len(q.States))
-		for i, state := range q.States {
-			args = append(args, string(state))
-			marks[i] = "$" + strconv.Itoa(len(args))
-		}
-		where = append(where, "r.state IN ("+strings.Join(marks, ", ")+")")
+		where = append(where, "r.state IN ("+listed(&args, q.States)+")")
 	}
 	if q.Marked != "" {
 		and("r.mark_kind = ? AND r.mark_kind <> ''", string(q.Marked))
@@ -729,6 +727,16 @@ func (s *Store) findQuery(v sight, q gateway.Criteria) (text string, args []any,
 	return `SELECT r.id, r.state, r.office_id, r.created_at, r.updated_at,
 	r.mark_kind, r.mark_code, r.mark_due, r.mark_tries, r.mark_detail
 FROM ` + from + ` WHERE ` + strings.Join(where, " AND ") + ` ORDER BY r.created_at DESC, r.id DESC LIMIT $` + strconv.Itoa(len(args)), args, true
+}
+
+// listed adds values to a query's arguments and answers the places they have.
+func listed[T ~string](args *[]any, values []T) string {
+	places := make([]string, len(values))
+	for i, v := range values {
+		*args = append(*args, string(v))
+		places[i] = "$" + strconv.Itoa(len(*args))
+	}
+	return strings.Join(places, ", ")
 }
 
 func (s *Store) find(ctx context.Context, v sight, q gateway.Criteria) ([]gateway.Row, error) {

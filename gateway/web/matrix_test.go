@@ -101,6 +101,8 @@ func matrix() map[string]row {
 		"POST /operator/rates":               {form: url.Values{"per_eur": {"x"}}, own: forbid, other: forbid, none: no, cut: no},
 		"GET /api/v1/rates":                  {own: forbid, other: forbid, none: no, cut: no},
 		"POST /api/v1/rates":                 {body: `{"year":1999,"quarter":1,"per_eur":"1","decimals":2}`, own: forbid, other: forbid, none: no, cut: no},
+		"GET /operator/reconciliation":       {own: forbid, other: forbid, none: no, cut: no}, // a referent's
+		"GET /api/v1/reconciliation":         {own: ok, other: ok, none: no, cut: no},         // each its own office's: TestAReferentSees…
 		"GET /rules":                         {own: forbid, other: forbid, none: no, cut: no},
 		"POST /rules":                        {own: forbid, other: forbid, none: no, cut: no},
 		"GET /rules/:hash":                   {own: forbid, other: forbid, none: no, cut: no},

@@ -53,7 +53,11 @@ func TestTheOtherPagesInABrowser(t *testing.T) {
 	why := "/operator/requests/" + number + "/why/CONSULATE"
 	p.open(why)
 	p.look("why-at-desk")
-	p.inEnglish(map[string]string{"cards": "/operator/cards", "why-at-desk": why})
+	l.compared(number)
+	p.open("/operator/reconciliation")
+	p.shows(number)
+	p.look("reconciliation")
+	p.inEnglish(map[string]string{"cards": "/operator/cards", "why-at-desk": why, "reconciliation": "/operator/reconciliation"})
 
 	// A post: its rate, its list of corrections, one of them.
 	p.login("operator", "op-4")

@@ -215,6 +215,7 @@ func (s *Server) routes() []served {
 	all = append(all, s.correctionRoutes()...)
 	all = append(all, s.correctionAPI()...)
 	all = append(all, s.noticeRoutes()...)
+	all = append(all, s.reconciliationRoutes()...)
 	all = append(all, s.officeCardRoutes()...)
 	all = append(all, s.cardRoutes()...)
 	if m := s.opt.Federation; m != nil {

@@ -42,6 +42,15 @@ func reconciliationsKept(t *testing.T, b *bench) {
 		t.Errorf("%+v %v", reports, err)
 	}
 
+	// Whose requests are among some numbers, each office for itself.
+	elsewhere := b.create(t, 2, buenosAires)
+	for office, want := range map[gateway.Office]string{castello: r.ID, buenosAires: elsewhere.ID} {
+		rows, err := b.Find(b.ctx, gateway.OperatorScope(gateway.Actor{Kind: gateway.ActorOperator, ID: "op", Office: office}), gateway.Criteria{Numbers: []string{elsewhere.ID, "o", r.ID}})
+		if err != nil || len(rows) != 1 || rows[0].ID != want {
+			t.Errorf("%s: %+v %v", office.ID(), rows, err)
+		}
+	}
+
 	other := kept
 	other.Type = "another"
 	lost, differ, err := b.CompareCoreEvents(b.ctx, []gateway.CoreEvent{kept, coreEvent(r.ID+".1", 2)})
