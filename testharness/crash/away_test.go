@@ -75,7 +75,7 @@ func (s *station) ends(address, why string, waits bool) {
 	p := launch(s.t, &s.log, s.bin, nil, "serve", "--config", s.config)
 	select {
 	case <-p.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(comesUp):
 		_ = p.cmd.Process.Kill()
 		s.t.Fatalf("it does not end (want %q)\n%s", why, p.stderr)
 	}
@@ -88,7 +88,7 @@ func (s *station) ends(address, why string, waits bool) {
 // said waits until a process has said something.
 func said(t *testing.T, p *process, what string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(comesUp); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if strings.Contains(p.stderr.String(), what) {
 			return
 		}
