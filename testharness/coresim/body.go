@@ -266,20 +266,17 @@ type pageBody struct {
 // decodeBody fills v from a verified body and gives the body's canonical form.
 // What does not come out as it went in is named field by field.
 func decodeBody(raw []byte, v any) ([]byte, *refusal) {
-	text, err := canonical(raw)
+	came, err := parseValue(raw)
 	if err != nil {
 		return nil, refuse(422, "body_invalid", err.Error())
 	}
+	text := appendCanonical(make([]byte, 0, len(raw)), came)
 	// Members of the wrong type leave the rest filled in; unknown ones show below.
 	err = json.Unmarshal(text, v)
 	if err != nil {
 		return nil, refuse(422, "body_invalid", err.Error())
 	}
 	back, err := marshal(v)
-	if err != nil {
-		return nil, refuse(422, "body_invalid", err.Error())
-	}
-	came, err := parseValue(text)
 	if err != nil {
 		return nil, refuse(422, "body_invalid", err.Error())
 	}

@@ -67,9 +67,17 @@ type claims struct {
 }
 
 var (
-	jtiPattern     = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
-	compactPattern = regexp.MustCompile(`^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}$`)
+	jtiPattern       = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
+	signaturePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{86}$`) // of ES256
 )
+
+// isCompact says whether a text has the shape of one compact JWS. Header and
+// payload, which are long, are base64 or not when they are decoded.
+func isCompact(text []byte) bool {
+	parts := bytes.Split(text, []byte("."))
+	return len(parts) == 3 && len(parts[0]) > 0 && len(parts[1]) > 0 && signaturePattern.Match(parts[2]) &&
+		!bytes.ContainsAny(text, "\r\n") // which a decoder of base64 would skip
+}
 
 // refusal is an answer that is not a success.
 type refusal struct{ sim.Problem }
@@ -84,7 +92,7 @@ func refuse(status int, code, detail string) *refusal {
 func openMessage(text []byte, typ string) (*jose.JSONWebSignature, header, claims, error) {
 	var h header
 	var c claims
-	if !compactPattern.Match(text) {
+	if !isCompact(text) {
 		return nil, h, c, errors.New("not one compact JWS with an ES256 signature")
 	}
 	head, _, _ := bytes.Cut(text, []byte("."))
@@ -250,18 +258,27 @@ func readJWKS(text []byte) (map[string]*ecdsa.PublicKey, error) {
 // canonical is RFC 8785 for what the contract allows: no null, no fractions,
 // no member twice, clean NFC strings. Anything else is an error.
 func canonical(text []byte) ([]byte, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("not UTF-8")
-	}
 	v, err := parseValue(text)
 	if err != nil {
 		return nil, err
 	}
-	return appendCanonical(nil, v), nil
+	return appendCanonical(make([]byte, 0, len(text)), v), nil
 }
 
+// parseValue reads what canonical takes. Nearly all that comes is good, and is read
+// in one go; what is not is read token by token, to say what is wrong with it.
 func parseValue(text []byte) (any, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("not UTF-8")
+	}
+	var v any
 	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	members := 0
+	if dec.Decode(&v) == nil && len(bytes.TrimSpace(text[dec.InputOffset():])) == 0 && plain(v, 0, &members) == nil && members == colons(text) {
+		return v, nil
+	}
+	dec = json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	v, err := readValue(dec, 0)
 	if err != nil {
@@ -272,6 +289,68 @@ func parseValue(text []byte) (any, error) {
 		return nil, errors.New("something follows the value")
 	}
 	return v, nil
+}
+
+// colons counts the colons between the strings of a JSON text: as many as its
+// objects have members, those of the same name and all.
+func colons(text []byte) int {
+	n, inside := 0, false
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			inside = !inside
+		case '\\':
+			i++
+		case ':':
+			if !inside {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// plain holds a value against the contract's rules and counts its members.
+func plain(v any, depth int, members *int) error {
+	if depth > maxDepth {
+		return errors.New("nested too deeply")
+	}
+	switch t := v.(type) {
+	case map[string]any:
+		*members += len(t)
+		for _, inner := range t {
+			if err := plain(inner, depth+1, members); err != nil {
+				return err
+			}
+		}
+		return nil
+	case []any:
+		for _, inner := range t {
+			if err := plain(inner, depth+1, members); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return plainScalar(v)
+}
+
+func plainScalar(v any) error {
+	switch t := v.(type) {
+	case json.Number:
+		if !integerPattern.MatchString(t.String()) {
+			return fmt.Errorf("number %s: only integers of at most fifteen digits", t)
+		}
+	case string:
+		if strings.ContainsFunc(t, func(r rune) bool {
+			return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError
+		}) || !norm.NFC.IsNormalString(t) {
+			return errors.New("a string with control characters, or not NFC")
+		}
+	case nil:
+		return errors.New("null is not a value here")
+	}
+	return nil
 }
 
 var integerPattern = regexp.MustCompile(`^(0|-?[1-9][0-9]{0,14})$`)
@@ -316,22 +395,8 @@ func readValue(dec *json.Decoder, depth int) (any, error) {
 		}
 		_, err = dec.Token()
 		return object, err
-	case json.Number:
-		if !integerPattern.MatchString(t.String()) {
-			return nil, fmt.Errorf("number %s: only integers of at most fifteen digits", t)
-		}
-		return t, nil
-	case string:
-		if strings.ContainsFunc(t, func(r rune) bool {
-			return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError
-		}) || !norm.NFC.IsNormalString(t) {
-			return nil, errors.New("a string with control characters, or not NFC")
-		}
-		return t, nil
-	case bool:
-		return t, nil
 	}
-	return nil, errors.New("null is not a value here")
+	return token, plainScalar(token)
 }
 
 func appendCanonical(b []byte, v any) []byte {
