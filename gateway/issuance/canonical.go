@@ -2,6 +2,7 @@ package issuance
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -53,9 +54,28 @@ var bodies = strictjson.Rules{NoNull: true, MaxDepth: 16}
 
 // names answers an object's members in the order of RFC 8785: by UTF-16 units.
 func names(object map[string]any) []string {
-	return slices.SortedFunc(maps.Keys(object), func(a, b string) int {
-		return slices.Compare(utf16.Encode([]rune(a)), utf16.Encode([]rune(b)))
-	})
+	return slices.SortedFunc(maps.Keys(object), byUTF16)
+}
+
+// byUTF16 compares two texts as their UTF-16 units compare: unlike the bytes of
+// UTF-8, these put what lies beyond the first plane before the last of it.
+func byUTF16(a, b string) int {
+	for a != "" && b != "" {
+		r, n := utf8.DecodeRuneInString(a)
+		s, m := utf8.DecodeRuneInString(b)
+		if r != s {
+			return cmp.Or(cmp.Compare(firstUnit(r), firstUnit(s)), cmp.Compare(r, s))
+		}
+		a, b = a[n:], b[m:]
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func firstUnit(r rune) rune {
+	if high, _ := utf16.EncodeRune(r); high != utf8.RuneError {
+		return high
+	}
+	return r
 }
 
 func writeCanonical(out *bytes.Buffer, v any) error {
