@@ -163,31 +163,66 @@ type Set struct {
 
 // Load reads every *.yaml file in the root of fsys as one rule set. Files in
 // folders are not rules (the cases live there). All defects are reported
-// together as LoadErrors; on any defect there is no set.
+// together as LoadErrors; on any defect there is no set. Files that are byte for
+// byte those in the binary answer the set that Shipped holds.
 func Load(fsys fs.FS) (*Set, error) {
-	l := loader{
-		dates:  map[string]int64{},
-		groups: map[string][]string{},
-		seen:   map[string]string{},
+	files, err := readFiles(fsys)
+	if err != nil {
+		return nil, err
 	}
+	if files.hash == shippedFiles().hash {
+		return Shipped(), nil
+	}
+	return files.load()
+}
+
+// ruleFiles are the files of a rule set in the order of their names.
+type ruleFiles struct {
+	names    []string
+	contents map[string][]byte // of those that could be read
+	errs     LoadErrors        // of the others
+	hash     string            // as Set.Hash tells it
+}
+
+func readFiles(fsys fs.FS) (ruleFiles, error) {
 	names, err := fs.Glob(fsys, "*.yaml")
 	if err != nil {
-		return nil, fmt.Errorf("list rule files: %w", err)
+		return ruleFiles{}, fmt.Errorf("list rule files: %w", err)
 	}
 	if len(names) == 0 {
-		return nil, LoadErrors{{File: ".", Code: CodeLoadRead, Detail: "no *.yaml rule file"}}
+		return ruleFiles{}, LoadErrors{{File: ".", Code: CodeLoadRead, Detail: "no *.yaml rule file"}}
 	}
 	sort.Strings(names)
+	files := ruleFiles{names: names, contents: map[string][]byte{}}
 	h := sha256.New()
-	var docs []fileNode
 	for _, name := range names {
 		b, err := fs.ReadFile(fsys, name)
 		if err != nil {
-			l.fail(name, 0, CodeLoadRead, err.Error())
+			files.errs = append(files.errs, &LoadError{File: name, Code: CodeLoadRead, Detail: clip(err.Error())})
 			continue
 		}
 		fmt.Fprintf(h, "%s %d\n", path.Base(name), len(b))
 		h.Write(b)
+		files.contents[name] = b
+	}
+	files.hash = "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return files, nil
+}
+
+// load makes a rule set of the files.
+func (f ruleFiles) load() (*Set, error) {
+	l := loader{
+		errs:   f.errs,
+		dates:  map[string]int64{},
+		groups: map[string][]string{},
+		seen:   map[string]string{},
+	}
+	var docs []fileNode
+	for _, name := range f.names {
+		b, ok := f.contents[name]
+		if !ok {
+			continue
+		}
 		if n := l.parse(name, b); n != nil {
 			docs = append(docs, fileNode{name, n})
 		}
@@ -210,7 +245,7 @@ func Load(fsys fs.FS) (*Set, error) {
 		})
 		return nil, l.errs
 	}
-	s.hash = "sha256:" + hex.EncodeToString(h.Sum(nil))
+	s.hash = f.hash
 	return s, nil
 }
 

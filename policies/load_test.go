@@ -3,6 +3,7 @@ package policies
 import (
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -300,4 +301,26 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestFilesEqualToTheShippedOnesAnswerTheShippedSet(t *testing.T) {
+	t.Parallel()
+	s, err := Load(ShippedFS())
+	if err != nil || s != Shipped() {
+		t.Errorf("the shipped files answer another set than Shipped (%v)", err)
+	}
+	fresh, err := shippedFiles().load()
+	if err != nil || fresh == s || fresh.Hash() != s.Hash() || len(fresh.Rules()) != len(s.Rules()) {
+		t.Errorf("the files load to another set than the one that is shared (%v)", err)
+	}
+	files := fstest.MapFS{}
+	for name, b := range shippedFiles().contents {
+		files[name] = &fstest.MapFile{Data: b}
+	}
+	last := shippedFiles().names[len(shippedFiles().names)-1]
+	files[last] = &fstest.MapFile{Data: append(slices.Clone(files[last].Data), '\n')}
+	other, err := Load(files)
+	if err != nil || other == s || other.Hash() == s.Hash() {
+		t.Errorf("one more byte answers the shipped set (%v)", err)
+	}
 }

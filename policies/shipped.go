@@ -19,10 +19,19 @@ func ShippedFS() fs.FS {
 	return sub
 }
 
+// shippedFiles are the rule files in the binary, read once.
+var shippedFiles = sync.OnceValue(func() ruleFiles {
+	files, err := readFiles(ShippedFS())
+	if err != nil {
+		panic("policies: the binary holds no rules: " + err.Error())
+	}
+	return files
+})
+
 // Shipped returns the rule set in the binary, loaded once. A set that does not
 // load is a broken build, which the package's tests refuse.
 var Shipped = sync.OnceValue(func() *Set {
-	s, err := Load(ShippedFS())
+	s, err := shippedFiles().load()
 	if err != nil {
 		panic("policies: the shipped rules do not load:\n" + err.Error())
 	}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -23,12 +24,13 @@ var templateFiles embed.FS
 
 // pageSet holds one parsed template per page, each with the layout and the
 // parts that begin with an underscore.
-type pageSet struct {
-	assets *assetSet
-	byName map[string]*template.Template
-}
+type pageSet map[string]*template.Template
 
-func loadPages(assets *assetSet) (*pageSet, error) {
+// loadPages parses the pages, once for all servers of a process: nothing of a
+// configuration is in them, and a parsed template may be executed by many.
+var loadPages = sync.OnceValues(parsePages)
+
+func parsePages() (pageSet, error) {
 	names, err := fs.Glob(templateFiles, "templates/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("web: list templates: %w", err)
@@ -128,7 +130,7 @@ func loadPages(assets *assetSet) (*pageSet, error) {
 			return nil, fmt.Errorf("web: template %s: %w", n, err)
 		}
 	}
-	set := &pageSet{assets: assets, byName: map[string]*template.Template{}}
+	set := pageSet{}
 	for _, n := range pages {
 		t, err := base.Clone()
 		if err == nil {
@@ -137,7 +139,7 @@ func loadPages(assets *assetSet) (*pageSet, error) {
 		if err != nil {
 			return nil, fmt.Errorf("web: template %s: %w", n, err)
 		}
-		set.byName[strings.TrimSuffix(path.Base(n), ".html")] = t
+		set[strings.TrimSuffix(path.Base(n), ".html")] = t
 	}
 	return set, nil
 }
@@ -201,7 +203,7 @@ func (s *Server) view(ev *event, title string, data any) *view {
 // failing template never leaves half a page.
 func (s *Server) show(c *gin.Context, status int, name string, v *view) error {
 	var b bytes.Buffer
-	err := s.pages.byName[name].ExecuteTemplate(&b, "layout", v)
+	err := s.pages[name].ExecuteTemplate(&b, "layout", v)
 	if err != nil {
 		return fmt.Errorf("page %s: %w", name, err)
 	}
@@ -217,7 +219,7 @@ func (s *Server) show(c *gin.Context, status int, name string, v *view) error {
 // fragment writes a part of a page, for htmx.
 func (s *Server) fragment(c *gin.Context, page, part string, v *view) error {
 	var b bytes.Buffer
-	err := s.pages.byName[page].ExecuteTemplate(&b, part, v)
+	err := s.pages[page].ExecuteTemplate(&b, part, v)
 	if err != nil {
 		return fmt.Errorf("part %s of page %s: %w", part, page, err)
 	}

@@ -122,7 +122,7 @@ type Server struct {
 	bearer    *bearerCache
 	limits    *limiters
 	assets    *assetSet
-	pages     *pageSet
+	pages     pageSet
 	public    http.Handler
 	core      http.Handler
 	card      http.Handler
@@ -159,7 +159,7 @@ func New(opt Options) (*Server, error) {
 	if s.assets.missing {
 		opt.Log.Error("this binary was built without the front-end assets: pages will be plain; run `make assets` and build again")
 	}
-	s.pages, err = loadPages(s.assets)
+	s.pages, err = loadPages()
 	if err != nil {
 		return nil, err
 	}
