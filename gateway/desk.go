@@ -563,7 +563,9 @@ func (d Desk) Recheck(ctx context.Context, number string) error {
 
 // PrepareForms asks the core for the NUN. The intent, with the exact body, is
 // stored before the core is asked; a repeat after any failure sends the same
-// body and gets the same NUN. Unavailable when the core gives no clear answer.
+// body and gets the same NUN. Unavailable when the core gives no clear answer;
+// Conflict "order_adopted" or "core_has_other_order" when the core holds another
+// order under the same key (see settleReused).
 func (d Desk) PrepareForms(ctx context.Context, number string) error {
 	if err := d.officeOnly(); err != nil {
 		return err
@@ -604,6 +606,9 @@ func (d Desk) PrepareForms(ctx context.Context, number string) error {
 	g.sawCore(err)
 	if err == nil {
 		err = fault.Point("prepare.answered")
+	}
+	if reused(err) {
+		return d.settleReused(ctx, r)
 	}
 	if err != nil {
 		return coreTrouble("prepare order", err)
@@ -1051,7 +1056,7 @@ func (d Desk) Checklist(r *Request) []NextAct {
 		if r.Mark.Kind == MarkParked && r.Mark.Code != markObjection {
 			add("unpark", false, d.scope.actor.Role == RoleReferent, "referent_only")
 		}
-		if live && (r.State == StateFormsReady || r.State == StateSigned) {
+		if live && (r.State == StateFormsReady || r.State == StateSigned || r.State == StateInEnquiry) {
 			add("void", false, o.Asked == "", "change_under_way")
 		}
 	}

@@ -104,6 +104,9 @@ type CoreOrder struct {
 	Receipt *Receipt
 	Changes map[string]bool // change key → granted
 	LastSeq int             // of its last event
+
+	PrepareDigest string         // of the body it was prepared with
+	Delivery      DeliveryChoice // as the core carries it out
 }
 
 // CoreVerdict is a signed refusal: it does not change by repeating.

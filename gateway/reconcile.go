@@ -42,6 +42,7 @@ const (
 	DiffEventsMissing = "reconcile_events_missing" // the core has told more than its feed brought
 	codeOrderUnknown  = "order_unknown"            // the core's verdict
 	coreCancelled     = "cancelled"                // the core's state
+	coreRejected      = "rejected"                 // by CNSD; the core's state
 )
 
 // Reconciliation is one day's comparison.

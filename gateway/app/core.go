@@ -204,6 +204,21 @@ func wireDelivery(r *gateway.Request, choice gateway.DeliveryChoice, address *de
 	return out, nil
 }
 
+// heldDelivery is the way back: where the core sends a card of which nothing else
+// is known here. An address is as it is printed, its number in the street's line.
+func heldDelivery(d issuance.Delivery) gateway.DeliveryChoice {
+	out := gateway.DeliveryChoice{Option: policies.DeliveryOption(d.Kind)}
+	if to := d.Delegate; to != nil {
+		out.Delegate = &gateway.Delegate{FiscalCode: to.FiscalCode, Surname: to.Surname, GivenName: to.GivenName}
+	}
+	if a := d.Address; a != nil {
+		out.Address = &delivery.Address{
+			CareOf: a.CareOf, Street: a.Street, HouseNumber: a.Number, Postcode: a.Postcode, Locality: a.Place, Region: a.Province, ISO2: a.Country,
+		}
+	}
+	return out
+}
+
 func wireAddress(a delivery.Address) *issuance.Address {
 	out := &issuance.Address{
 		CareOf: a.CareOf, Street: firstText(a.Street, a.StreetLine), Number: strings.TrimSpace(a.HouseNumber + " " + a.Unit),
@@ -300,7 +315,9 @@ func (c *core) Lookup(ctx context.Context, key string) (gateway.CoreOrder, error
 	if err != nil {
 		return gateway.CoreOrder{}, verdict(err)
 	}
-	held := gateway.CoreOrder{NUN: o.NUN, State: o.State, LastSeq: int(o.LastSeq), Changes: map[string]bool{}}
+	held := gateway.CoreOrder{
+		NUN: o.NUN, State: o.State, LastSeq: int(o.LastSeq), Changes: map[string]bool{}, PrepareDigest: o.PrepareDigest, Delivery: heldDelivery(o.Delivery),
+	}
 	if o.Receipt != nil {
 		held.Receipt = &gateway.Receipt{ID: o.Receipt.ReceiptID, AcceptedAt: o.Receipt.AcceptedAt.Time(), Digest: o.Receipt.SubmissionDigest}
 	}
