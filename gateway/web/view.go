@@ -240,6 +240,17 @@ func (v *view) T(code string, pairs ...string) string {
 	return textOf(v.Lang, code, args)
 }
 
+// Why answers the detail of a mark in words: the ground of an objection, or what
+// has a text of its own. What has none (a peer's word) is shown as it is.
+func (v *view) Why(m *markAnswer) string {
+	for _, code := range []string{"clearance.ground." + m.Detail, m.Detail} {
+		if messages.Has(code) {
+			return messages.Text(v.Lang, code, nil)
+		}
+	}
+	return m.Detail
+}
+
 // Has says whether a code has a text.
 func (v *view) Has(code string) bool { return messages.Has(code) }
 
