@@ -56,7 +56,7 @@ func TestAnOfficeAnswersANoticeByTheAPIAndTheRequestsOfficeGoesOnAgainstIt(t *te
 	shows(t, "the request's notices", desk.get("/api/v1/requests/"+number+"/notices"), `"status":"objection"`, "è pronta qui", "Buenos Aires")
 	shows(t, "parked", desk.get("/api/v1/requests/"+number), `"code":"clearance_objection"`, "request_under_way", `"type":"objected"`)
 	banner := w.as("operator", "op-2").get("/operator/requests/" + number)
-	shows(t, "the banner", banner, "(Un’altra richiesta o carta è in corso)")
+	shows(t, "the banner", banner, "(Buenos Aires: Un’altra richiesta o carta è in corso)")
 	if strings.Contains(banner.body, "request_under_way") {
 		t.Error("a code in place of words")
 	}

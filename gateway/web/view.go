@@ -240,13 +240,16 @@ func (v *view) T(code string, pairs ...string) string {
 	return textOf(v.Lang, code, args)
 }
 
-// Why answers the detail of a mark in words: the ground of an objection, or what
-// has a text of its own. What has none (a peer's word) is shown as it is.
+// Why answers the detail of a mark in words: the ground of an objection after the
+// office that objects, or what has a text of its own. What has none (a peer's
+// word) is shown as it is.
 func (v *view) Why(m *markAnswer) string {
-	for _, code := range []string{"clearance.ground." + m.Detail, m.Detail} {
-		if messages.Has(code) {
-			return messages.Text(v.Lang, code, nil)
-		}
+	who, code := "", m.Detail
+	if at := strings.LastIndex(m.Detail, ": "); at >= 0 {
+		who, code = m.Detail[:at+2], "clearance.ground."+m.Detail[at+2:]
+	}
+	if messages.Has(code) {
+		return who + messages.Text(v.Lang, code, nil)
 	}
 	return m.Detail
 }
