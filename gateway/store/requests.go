@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -50,7 +51,22 @@ var (
 	sqlInsertEvents = manyRows(`INSERT INTO events (request_id, seq, office_id, type, to_state, at, actor, data, key_id, private, private_digest)
 VALUES `, 11)
 	sqlInsertAudits = manyRows(sqlAuditColumns, 7)
+	// SQLite looks the name of each parameter up among all of a statement's, one
+	// after the other; those that have none are bound by their place at once.
+	sqliteInsertEvents = unnamed(sqlInsertEvents)
+	sqliteInsertAudits = unnamed(sqlInsertAudits)
 )
+
+var parameter = regexp.MustCompile(`\$[0-9]+`)
+
+// unnamed answers statements, whose parameters stand in their order, without the
+// parameters' numbers.
+func unnamed(texts [mostRows + 1]string) [mostRows + 1]string {
+	for i, text := range texts {
+		texts[i] = parameter.ReplaceAllString(text, "?")
+	}
+	return texts
+}
 
 // mostRows is how many rows one statement adds at most.
 const mostRows = 16
@@ -250,11 +266,11 @@ func insertEvents(t *tx, office string, rows []*eventRow) error {
 			events = append(events, r.request, r.seq, office, r.typ, r.to, r.at, r.actor, r.data, r.keyID, private, r.digest)
 			audits = append(audits, r.at, office, r.actor, r.typ, r.request, r.seq, r.contents)
 		}
-		_, err = t.exec(sqlInsertEvents[len(some)], events...)
+		_, err = t.exec(t.either(sqliteInsertEvents[len(some)], sqlInsertEvents[len(some)]), events...)
 		if err != nil {
 			return err
 		}
-		_, err = t.exec(sqlInsertAudits[len(some)], audits...)
+		_, err = t.exec(t.either(sqliteInsertAudits[len(some)], sqlInsertAudits[len(some)]), audits...)
 		if err != nil {
 			return err
 		}
