@@ -98,6 +98,7 @@ func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(binary, args...), stderr: &lockedBuffer{}, done: make(chan error, 1)}
 	p.cmd.Stderr = p.stderr
+	p.cmd.Env = append(os.Environ(), "GOGC=400") // it lives for seconds
 	// A test that dies must not leave a gateway behind.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var err error

@@ -63,7 +63,7 @@ func TestEveryFailpointHoldsTheInvariants(t *testing.T) {
 
 // breakAt takes one request per point through one gateway.
 func breakAt(t *testing.T, bin string, e engine, action string, points []string) {
-	s := newStation(t, stationOptions{engine: e, bin: bin, people: len(points)})
+	s := newStation(t, stationOptions{engine: e, bin: bin, people: len(points), env: []string{"GOGC=400"}}) // it lives for seconds
 	s.start()
 	defer s.stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)

@@ -127,7 +127,7 @@ func run(ctx context.Context, binary, dir, mutant string, tests ...string) (pass
 		pattern = append(pattern, "^("+strings.Join(names, "|")+")$")
 	}
 	c := command(ctx, dir, binary, "-test.run", strings.Join(pattern, "/"), "-test.v", "-test.timeout=90s")
-	c.Env = append(c.Env, "MUTANT="+mutant)
+	c.Env = append(c.Env, "MUTANT="+mutant, "GOGC=400") // it lives for a moment
 	raw, err := c.CombinedOutput()
 	out = string(raw)
 	passed = err == nil && !strings.Contains(out, "--- SKIP")
