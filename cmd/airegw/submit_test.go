@@ -5,15 +5,19 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"airegw/anpr"
 	"airegw/gateway"
+	"airegw/gateway/federation"
+	"airegw/gateway/jose"
 	"airegw/gateway/messages"
 	"airegw/testharness"
 	"airegw/testharness/sim"
@@ -30,6 +34,7 @@ type served struct {
 func serveDemo(t *testing.T, working bool) served {
 	t.Helper()
 	s := served{dir: t.TempDir()}
+	layDemoKeys(t, s.dir)
 	var err error
 	s.Demo, err = testharness.StartDemo(context.Background(), testharness.DemoOptions{Dir: s.dir, Listen: "127.0.0.1:0", Seed: 7, Step: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -52,6 +57,65 @@ func serveDemo(t *testing.T, working bool) served {
 		}
 	})
 	return s
+}
+
+// demoKeys are the RSA keys of a demo by their files' names, made once: two seconds
+// of work that say nothing here. A demo makes what it does not find.
+var demoKeys = sync.OnceValues(func() (map[string][]byte, error) {
+	dir, err := os.MkdirTemp("", "airegw-demo-keys-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a test's temporary folder
+	for _, name := range []string{"op/op-anchor", "op/op-federation", "op/op-core", "op/op-foreign", "anpr/anpr-voucher-key"} {
+		path := filepath.Join(dir, "sims", name)
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, err
+		}
+		if _, err = sim.OpenRSAKey(filepath.Dir(path), filepath.Base(path)); err != nil {
+			return nil, err
+		}
+	}
+	if _, err = federation.GenerateKeys(filepath.Join(dir, "keys", "federation")); err != nil {
+		return nil, err
+	}
+	key, err := jose.GenerateKey(jose.RS256)
+	if err == nil {
+		err = jose.SaveKey(filepath.Join(dir, "keys", "pdnd.jwk"), key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	keys := map[string][]byte{}
+	return keys, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err == nil {
+			keys[name], err = os.ReadFile(path)
+		}
+		return err
+	})
+})
+
+// layDemoKeys puts them into the folder of a demo that has not begun.
+func layDemoKeys(t *testing.T, dir string) {
+	t.Helper()
+	keys, err := demoKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, raw := range keys {
+		path := filepath.Join(dir, name)
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
+		if err == nil {
+			err = os.WriteFile(path, raw, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // client answers the client file of an office.
