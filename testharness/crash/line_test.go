@@ -39,8 +39,9 @@ const (
 	// wholeShare: of so many dossiers one is prepared, confirmed and signed by the
 	// counter's own functions, over the bad line; the others begin signed, with the
 	// core holding their order. What must be neither lost nor doubled, the submission
-	// with its look-ups, crosses the line for all.
-	wholeShare = 5
+	// with its look-ups, crosses the line for all. A soak has twenty times as many
+	// requests, and one in twenty of them.
+	wholeShare, wholeSoakShare = 5, 20
 )
 
 // acrossABadLine takes n requests, or as many as fit into the time, to the core's
@@ -49,7 +50,11 @@ const (
 // is compared with what is on record, request by request.
 func acrossABadLine(t *testing.T, e engine, goal int, long time.Duration) {
 	from := time.Now()
-	w := newWorld(t, worldOptions{engine: e, people: goal, rates: badLine, seed: 40, whole: wholeShare})
+	whole := wholeShare
+	if soakMinutes(t) > 0 {
+		whole = wholeSoakShare
+	}
+	w := newWorld(t, worldOptions{engine: e, people: goal, rates: badLine, seed: 40, whole: whole})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*long)
 	defer cancel()
 	w.run(ctx)
@@ -67,7 +72,7 @@ func acrossABadLine(t *testing.T, e engine, goal int, long time.Duration) {
 		t.Logf("TOO BUSY A MACHINE: only %d of %d requests in %s", n, goal, long)
 	}
 	lost := w.judge(n)
-	measured(t, fmt.Sprintf("bad line on %s: requests taken across it", e), float64(n), "requests", fmt.Sprintf("goal %d", goal), true)
+	measured(t, fmt.Sprintf("bad line on %s: requests taken across it, one in %d from its forms on", e, whole), float64(n), "requests", fmt.Sprintf("goal %d", goal), true)
 	measured(t, fmt.Sprintf("bad line on %s: lost or doubled of %d", e, n), float64(lost), "requests", "0", lost == 0)
 	t.Logf("%d requests on %s in %.1f s, acts repeated %d times; line to the core %+v, to the register %+v",
 		n, e, took.Seconds(), w.retries.Load(), core, register)
