@@ -68,7 +68,7 @@ func (s *Store) Backup(ctx context.Context, dst string) (Manifest, error) {
 		}
 	}
 	part := dst + ".part"
-	defer os.Remove(part) // gone after the rename
+	defer os.Remove(part) //nolint:errcheck // gone after the rename
 	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return Manifest{}, gateway.NewError(gateway.Conflict, "backup_exists")
@@ -213,7 +213,7 @@ func (s *Store) proof(ctx context.Context) (Report, error) {
 		return Report{}, damaged("foreign keys", err)
 	}
 	broken := rows.Next()
-	err = errors.Join(rows.Err(), rows.Close())
+	err = errors.Join(rows.Err(), rows.Close()) //nolint:sqlclosecheck // one look, closed before what follows
 	if err != nil || broken {
 		return Report{}, damaged("foreign keys", errors.Join(err, errors.New("a row without its request")))
 	}
@@ -245,7 +245,7 @@ func describe(ctx context.Context, path string) (Manifest, error) {
 	if err != nil {
 		return Manifest{}, translate("read backup", err)
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // it was only read
 	for _, table := range counted {
 		var n int64
 		err = db.QueryRowContext(ctx, `SELECT COUNT(*) FROM `+table).Scan(&n)
@@ -268,7 +268,7 @@ func hashFile(path string) (digest string, size int64, err error) {
 	if err != nil {
 		return "", 0, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it was only read
 	h := sha256.New()
 	size, err = io.Copy(h, f)
 	return hex.EncodeToString(h.Sum(nil)), size, err
@@ -291,7 +291,7 @@ func copyFile(dst, src string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer in.Close() //nolint:errcheck // it was only read
 	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

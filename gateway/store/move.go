@@ -159,7 +159,7 @@ func empty(ctx context.Context, write *sql.Tx, table string) error {
 
 // moveTable copies a table and reads it back.
 func moveTable(ctx context.Context, read, write *sql.Tx, conn *sql.Conn, table string) (Moved, error) {
-	rows, names, err := tableRows(ctx, read, table)
+	rows, names, err := tableRows(ctx, read, table) //nolint:rowserrcheck // tableSource looks
 	if err != nil {
 		return Moved{}, err
 	}
@@ -172,7 +172,7 @@ func moveTable(ctx context.Context, read, write *sql.Tx, conn *sql.Conn, table s
 	if err != nil {
 		return Moved{}, err
 	}
-	arrived, _, err := tableRows(ctx, write, table)
+	arrived, _, err := tableRows(ctx, write, table) //nolint:rowserrcheck // tableSource looks
 	if err != nil {
 		return Moved{}, err
 	}
@@ -203,7 +203,7 @@ func tableRows(ctx context.Context, tx *sql.Tx, table string) (*sql.Rows, []stri
 		return nil, nil, err
 	}
 	names, err := none.Columns()
-	err = errors.Join(err, none.Close())
+	err = errors.Join(err, none.Close()) //nolint:sqlclosecheck // closed before what follows
 	if err != nil {
 		return nil, nil, err
 	}

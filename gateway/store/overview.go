@@ -22,7 +22,7 @@ func (s *Store) Overview(ctx context.Context) (map[string]Overview, error) {
 	if err != nil {
 		return nil, translate("read overview", err)
 	}
-	defer rows.Close() //nolint:errcheck // Err below tells
+	defer rows.Close()
 	for rows.Next() {
 		var id, state string
 		err = rows.Scan(&id, &state)
@@ -39,7 +39,7 @@ func (s *Store) Overview(ctx context.Context) (map[string]Overview, error) {
 	if err != nil {
 		return nil, translate("read relayed orders", err)
 	}
-	defer relayed.Close() //nolint:errcheck // Err below tells
+	defer relayed.Close()
 	for relayed.Next() {
 		var id, data string
 		err = relayed.Scan(&id, &data)

@@ -52,6 +52,9 @@ func TestHotQueriesNeverReadAWholeTable(t *testing.T) {
 			}
 			plan = append(plan, step)
 		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
 		seen = append(seen, name)
 		narrowed := strings.HasPrefix(name, "find person") || strings.HasPrefix(name, "find surname")
 		for _, step := range plan {

@@ -89,7 +89,7 @@ func (s *Store) UnappliedCoreEvents(ctx context.Context, before time.Time, n int
 	if err != nil {
 		return nil, translate("read waiting core events", err)
 	}
-	defer rows.Close() //nolint:errcheck // Err below tells
+	defer rows.Close()
 	var out []gateway.UnappliedEvent
 	for rows.Next() {
 		var e gateway.UnappliedEvent

@@ -95,7 +95,7 @@ func (s *Store) rotate(ctx context.Context, c sealedColumn) (int, error) {
 			var r row
 			err = rows.Scan(&r.first, &r.second, &r.bound, &r.keyID, &r.private)
 			if err != nil {
-				rows.Close()
+				rows.Close() //nolint:sqlclosecheck // in a loop: closed before what follows
 				return err
 			}
 			all = append(all, r)

@@ -61,7 +61,7 @@ func lockFile(path string) (*os.File, error) {
 	if err == nil {
 		return f, nil
 	}
-	f.Close()
+	_ = f.Close() // nothing was written
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, &gateway.Error{Kind: gateway.Unavailable, Code: "store_locked", Err: ErrLocked}
 	}

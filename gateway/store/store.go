@@ -152,7 +152,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	err := s.open(ctx, o)
 	if err != nil {
-		s.release()
+		_ = s.release() // why it does not open is what the caller must hear
 		return nil, err
 	}
 	if !o.ReadOnly {
@@ -337,7 +337,7 @@ func (s *Store) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
 	s.reads.Lock()
 	defer s.reads.Unlock()
 	if known := s.queries[text]; known != nil {
-		return known, q.Close()
+		return known, q.Close() //nolint:sqlclosecheck // the other one stays open
 	}
 	s.queries[text] = q
 	return q, nil
@@ -352,7 +352,7 @@ func (s *Store) query(ctx context.Context, text string, args ...any) (*sql.Rows,
 		}
 		return s.reader.QueryContext(ctx, text, args...)
 	}
-	q, err := s.stmt(ctx, text)
+	q, err := s.stmt(ctx, text) //nolint:sqlclosecheck // kept in s.queries until the store closes
 	if err != nil {
 		return nil, err
 	}

@@ -335,7 +335,7 @@ func (t *tx) exec0(text string) error {
 	if err != nil {
 		return err
 	}
-	s, err := t.stmt(text)
+	s, err := t.stmt(text) //nolint:sqlclosecheck // kept in t.stmts
 	if err != nil {
 		return err
 	}
@@ -358,7 +358,7 @@ func (t *tx) exec(text string, args ...any) (int64, error) {
 		r, err = t.raw.ExecContext(t.ctx, text, args...)
 	} else {
 		var s *sql.Stmt
-		s, err = t.stmt(text)
+		s, err = t.stmt(text) //nolint:sqlclosecheck // kept in t.stmts
 		if err != nil {
 			return 0, err
 		}
@@ -394,7 +394,7 @@ func (t *tx) query(text string, args ...any) (*sql.Rows, error) {
 		}
 		return t.raw.QueryContext(t.ctx, text, args...)
 	}
-	s, err := t.stmt(text)
+	s, err := t.stmt(text) //nolint:sqlclosecheck // kept in t.stmts
 	if err != nil {
 		return nil, err
 	}
@@ -433,7 +433,7 @@ func (t *tx) auditing() error {
 		return err
 	}
 	t.audited = true
-	return rows.Close()
+	return errors.Join(rows.Close(), rows.Err()) //nolint:sqlclosecheck // nothing is read
 }
 
 // aloneWith waits until no other write is about the same: what it looks for and
@@ -446,7 +446,7 @@ func (t *tx) aloneWith(what string) error {
 	if err != nil {
 		return err
 	}
-	return rows.Close()
+	return errors.Join(rows.Close(), rows.Err()) //nolint:sqlclosecheck // nothing is read
 }
 
 type (

@@ -81,7 +81,7 @@ func New(t testing.TB) *Cluster {
 	if err != nil {
 		t.Fatalf("a throw-away PostgreSQL: %v", err)
 	}
-	t.Cleanup(func() { c.keeper.Close() })
+	t.Cleanup(func() { _ = c.keeper.Close() })
 	return c
 }
 
