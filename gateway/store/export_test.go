@@ -221,7 +221,7 @@ func (s *Store) Contents(t testing.TB) string {
 		if rows.Err() != nil {
 			t.Fatal(rows.Err())
 		}
-		rows.Close()
+		rows.Close() //nolint:sqlclosecheck // in a loop: closed before what follows
 	}
 	return b.String()
 }
@@ -379,7 +379,7 @@ func Understands(t testing.TB, db *sql.DB, text string) error {
 		if err != nil {
 			return err
 		}
-		return s.Close()
+		return s.Close() //nolint:sqlclosecheck // closed before what follows
 	}
 	return conn.Raw(func(c any) error {
 		_, err := c.(*pgConn).conn.PgConn().Prepare(t.Context(), "", text, nil)
