@@ -18,7 +18,7 @@ import (
 var failpoints = []string{
 	"intake.commit", "intake.committed", "work.claimed", "check.answered", "decision.commit", "route.commit",
 	"prepare.send", "prepare.answered", "prepare.kept", "forms.confirmed", "sign.commit", "sign.committed",
-	"outbox.claimed", "relay.kept", "relay.sent", "relay.settled", "change.answered",
+	"outbox.claim", "outbox.claimed", "relay.kept", "relay.sent", "relay.settled", "change.answered",
 	"event.verified", "event.kept", "event.apply", "feed.read", "halves.wipe", "seal.block",
 	"store.commit@1", "store.commit@6", "store.commit@13", "store.committed@1", "store.committed@6", "store.committed@13",
 }
