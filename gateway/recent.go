@@ -69,6 +69,6 @@ func (c *recent) turn() { c.older, c.newer = c.newer, map[string]*Request{} }
 
 // sameEvent compares everything in two events.
 func sameEvent(a, b Event) bool {
-	return a.Seq == b.Seq && a.Type == b.Type && a.To == b.To && a.At == b.At && a.Actor == b.Actor &&
+	return a.Seq == b.Seq && a.Type == b.Type && a.To == b.To && a.At.Equal(b.At) && a.Actor == b.Actor &&
 		bytes.Equal(a.Data, b.Data) && bytes.Equal(a.Private, b.Private)
 }

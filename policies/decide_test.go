@@ -186,7 +186,7 @@ func checkDeciders(t *testing.T, s *Set, byKey map[keyID][]*Rule, f Facts) {
 			t.Fatalf("%s %s %s at %s: %d rules decide", f.ResidenceCountry, f.Channel, DeliveryOptions[i], f.On, len(found))
 		}
 		o := &d.Options[i]
-		if o.Rule != found[0].ID && !(found[0].Verdict != VerdictRefuse && o.Code == "delivery.delegate_missing") {
+		if o.Rule != found[0].ID && (found[0].Verdict == VerdictRefuse || o.Code != "delivery.delegate_missing") {
 			t.Fatalf("%s %s %s at %s: %s decides, %s is written", f.ResidenceCountry, f.Channel, DeliveryOptions[i], f.On, o.Rule, found[0].ID)
 		}
 	}

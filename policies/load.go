@@ -937,7 +937,7 @@ func (l *loader) build() *Set {
 	for k := range byKey {
 		l.overlaps(byKey[k])
 		base := timeline(byKey[k][scope{}])
-		if at, ok := gap(base); ok && !(l.partial && len(byKey[k]) == 0) {
+		if at, ok := gap(base); ok && (!l.partial || len(byKey[k]) > 0) {
 			l.fail(".", 0, CodeLoadGap, keyTable[k].name+": no default rule "+at)
 			continue
 		}

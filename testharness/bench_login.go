@@ -265,7 +265,7 @@ func simsElsewhere(ctx context.Context, o LoginBenchOptions) (Connection, func()
 	go func() { ended <- cmd.Wait() }()
 	stop := func() error {
 		_ = cmd.Process.Signal(os.Interrupt)
-		<-ended
+		<-ended //nolint:errcheck // it was told to end
 		return nil
 	}
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {

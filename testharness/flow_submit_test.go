@@ -30,7 +30,7 @@ func (w *flow) total() (requests, audit int) {
 	if !report.OK() {
 		w.t.Fatalf("audit: %+v", report.Bad)
 	}
-	return requests, int(report.Entries)
+	return requests, report.Entries
 }
 
 func TestWhatIsRefusedLeavesNothingBehind(t *testing.T) {

@@ -70,7 +70,7 @@ func newClientKey() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a test's temporary folder
+	defer os.RemoveAll(dir)
 	key, err := jose.GenerateKey(jose.RS256)
 	if err != nil {
 		return nil, err

@@ -41,7 +41,7 @@ func (d *doors) form(p sim.Person, comune string) gateway.Input {
 
 // checked submits, lets the workers work and answers which services were asked.
 func (d *doors) checked(desk gateway.Desk, in gateway.Input, want gateway.State) (*gateway.Request, string) {
-	d.flow.t.Helper()
+	d.t.Helper()
 	before := len(d.sims.ANPR.Calls())
 	number := d.submit(desk, in)
 	d.work()

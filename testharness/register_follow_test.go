@@ -65,7 +65,7 @@ func (d *disagreement) residence() *gateway.CorrectedResidence {
 
 // after lets time pass and the workers work.
 func (d *disagreement) after(t time.Duration) gateway.Correction {
-	d.flow.t.Helper()
+	d.t.Helper()
 	d.pass(t)
 	d.drain("align", d.g.AlignOnce)
 	d.work()
@@ -75,9 +75,9 @@ func (d *disagreement) after(t time.Duration) gateway.Correction {
 }
 
 func (d *disagreement) wants(c gateway.Correction, status gateway.CorrectionStatus, answer string) {
-	d.flow.t.Helper()
+	d.t.Helper()
 	if c.Status != status || c.Answer != answer {
-		d.flow.t.Fatalf("%s %q, not %s %q: %+v", c.Status, c.Answer, status, answer, c)
+		d.t.Fatalf("%s %q, not %s %q: %+v", c.Status, c.Answer, status, answer, c)
 	}
 }
 

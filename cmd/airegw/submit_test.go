@@ -66,7 +66,7 @@ var demoKeys = sync.OnceValues(func() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a test's temporary folder
+	defer os.RemoveAll(dir)
 	for _, name := range []string{"op/op-anchor", "op/op-federation", "op/op-core", "op/op-foreign", "anpr/anpr-voucher-key"} {
 		path := filepath.Join(dir, "sims", name)
 		if err = os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

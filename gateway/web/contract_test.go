@@ -223,7 +223,7 @@ func (h *heldTo) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Body.Close() //nolint:errcheck // read to its end
+	resp.Body.Close()
 	resp.Body = io.NopCloser(bytes.NewReader(raw))
 	route, params, err := h.router.FindRoute(req)
 	if err != nil {

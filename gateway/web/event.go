@@ -59,7 +59,7 @@ func (s *Server) serve(route Route, handle handler) gin.HandlerFunc {
 		func() {
 			defer func() {
 				if p := recover(); p != nil {
-					if p == http.ErrAbortHandler {
+					if p == http.ErrAbortHandler { //nolint:errorlint // what was panicked with, as net/http compares it
 						panic(p) // the server's own way to drop a connection
 					}
 					ev.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())

@@ -387,7 +387,7 @@ type whyView struct {
 }
 
 func whyOf(v gateway.Verdict, lang string) whyView {
-	out := whyView{Verdict: v, Words: reason(v.Option.Reason, lang)}
+	out := whyView{Verdict: v, Words: reason(v.Reason, lang)}
 	if r := v.Text; r != nil {
 		out.When, out.Scope, out.Source = stretchText(r.From, r.To, lang), r.Scope, r.Source
 		out.File = r.File + ":" + strconv.Itoa(r.Line)
@@ -408,6 +408,6 @@ func (s *Server) pageWhy(c *gin.Context, ev *event) error {
 		Record: whyOf(why.Record, ev.lang), Today: whyOf(why.Today, ev.lang),
 	}
 	page.Differs = why.Record.Rule != why.Today.Rule || why.Record.RuleSet != why.Today.RuleSet ||
-		why.Record.Option.Verdict != why.Today.Option.Verdict
+		why.Record.Verdict != why.Today.Verdict
 	return s.show(c, http.StatusOK, "why", s.view(ev, "page.why", page))
 }

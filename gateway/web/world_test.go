@@ -446,7 +446,7 @@ func (b *browser) do(method, path, contentType, body string, header map[string]s
 	if err != nil {
 		b.w.t.Fatal(err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end below
+	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
 		b.w.t.Fatal(err)

@@ -178,7 +178,10 @@ func (s *Sim) openLedger() error {
 	// A kill may fall between accepting an order and planning it.
 	for _, o := range s.byAge {
 		if o.state == stateAccepted && len(o.events) == 0 && len(o.plan) == 0 {
-			s.planFor(o)
+			err := s.planFor(o)
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return s.journal.Flush()

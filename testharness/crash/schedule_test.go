@@ -215,7 +215,7 @@ func (c asCore) ComposeSubmission(r *gateway.Request, _ gateway.Actor) (json.Raw
 
 func (c asCore) Submit(_ context.Context, key string, body json.RawMessage) (gateway.Receipt, error) {
 	c.core.sent++
-	if c.actor.begun && !c.asked {
+	if c.begun && !c.asked {
 		c.core.blind = append(c.core.blind, key)
 	}
 	c.core.begun[key] = true

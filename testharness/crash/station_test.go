@@ -64,7 +64,7 @@ var rsaKeys = sync.OnceValues(func() (keys struct {
 	if err != nil {
 		return keys, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a test's temporary folder
+	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "pdnd.jwk")
 	err = jose.SaveKey(path, key)
 	if err != nil {
@@ -122,7 +122,7 @@ func simulate(t *testing.T, o testharness.SimOptions) *testharness.Sims {
 		t.Fatal(err)
 	}
 	closeAtEnd(t, "simulators", sims.Close)
-	for code := range sims.Connection.ANPRIdentity.Services {
+	for code := range sims.ANPRIdentity.Services {
 		sims.ANPR.SetLimit(code, 1<<30)
 	}
 	return sims
@@ -211,7 +211,7 @@ func freeAddress(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it was only asked for its number
+	defer l.Close()
 	return l.Addr().String()
 }
 
