@@ -132,14 +132,14 @@ type Server struct {
 	soap    func() (*sim.SOAPAuthority, error)
 	mutant  atomic.Value // string: the one rule broken on purpose
 
+	calls    sim.Recent[Call]
+	refusals sim.Recent[Refusal]
+
 	mu       sync.Mutex
 	clients  map[string]*Client
 	people   []*record
 	original map[string][]sim.Person
 	seq      int64
-	calls    []Call
-	callSeq  int64
-	refusals []Refusal
 	cards    []CardEvent
 	replies  map[string]soapReply // doors B and C, by sender and operation id
 	lastOp   map[string]string    // doors B and C, highest id by sender
@@ -177,7 +177,8 @@ func New(opt Options) (*Server, error) {
 	rng := sim.NewRand(opt.Seed)
 	s := &Server{
 		opt: opt, clock: opt.Clock, wire: opt.MessageClock, rand: rng.Sub("anprsim"), log: opt.Logger,
-		faults:  sim.NewFaults(profile, rng, Faults()...),
+		faults: sim.NewFaults(profile, rng, Faults()...),
+		calls:  sim.Recent[Call]{Keep: keepCalls}, refusals: sim.Recent[Refusal]{Keep: keepRefusals},
 		clients: map[string]*Client{}, original: map[string][]sim.Person{},
 		replies: map[string]soapReply{}, lastOp: map[string]string{}, aligning: map[string]alignment{},
 		opsA: map[string]answerA{}, lastOpA: map[string]string{},

@@ -135,43 +135,24 @@ func (s *Server) nextOperation() string {
 }
 
 func (s *Server) recordCall(c Call) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.callSeq++
-	c.Seq, c.Time = s.callSeq, s.clock.Now()
-	s.calls = append(s.calls, c)
-	if len(s.calls) > keepCalls+keepCalls/10 {
-		s.calls = slices.Clone(s.calls[len(s.calls)-keepCalls:])
-	}
+	s.calls.Add(func(seq int64) Call {
+		c.Seq, c.Time = seq, s.clock.Now()
+		return c
+	})
 }
 
 // diagnose keeps the true cause of a refusal and logs it. No personal data.
 func (s *Server) diagnose(r Refusal) {
 	r.Time = s.clock.Now()
 	s.log.Warn("refused", "operation", r.Operation, "client", r.Client, "status", r.Status, "wire", r.Wire, "code", r.Code, "detail", r.Detail)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refusals = append(s.refusals, r)
-	if len(s.refusals) > keepRefusals+keepRefusals/10 {
-		s.refusals = slices.Clone(s.refusals[len(s.refusals)-keepRefusals:])
-	}
+	s.refusals.Add(func(int64) Refusal { return r })
 }
 
 // Refusals returns the true causes of the last refusals, newest first.
-func (s *Server) Refusals() []Refusal {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := slices.Clone(s.refusals)
-	slices.Reverse(list)
-	return list
-}
+func (s *Server) Refusals() []Refusal { return s.refusals.NewestFirst() }
 
 // Calls returns the last calls, oldest first.
-func (s *Server) Calls() []Call {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.calls)
-}
+func (s *Server) Calls() []Call { return s.calls.All() }
 
 // Cards returns all card events, oldest first.
 func (s *Server) Cards() []CardEvent {

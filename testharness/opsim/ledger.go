@@ -1,9 +1,6 @@
 package opsim
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // How much of the ledgers is kept in memory.
 const (
@@ -40,41 +37,21 @@ type Refusal struct {
 
 // note adds a line to the ledger.
 func (s *Server) note(e Event) {
-	now := s.clock.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.eventSeq++
-	e.Seq, e.Time = s.eventSeq, now
-	s.events = append(s.events, e)
-	if len(s.events) > keepEvents+keepEvents/10 {
-		s.events = slices.Clone(s.events[len(s.events)-keepEvents:])
-	}
+	s.events.Add(func(seq int64) Event {
+		e.Seq, e.Time = seq, s.clock.Now()
+		return e
+	})
 }
 
 // refuse keeps the true cause of a refusal and logs it. No personal data.
 func (s *Server) refuse(r Refusal) {
 	r.Time = s.clock.Now()
 	s.log.Warn("refused", "operation", r.Operation, "client", r.Client, "status", r.Status, "wire", r.Wire, "check", r.Check, "detail", r.Detail)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refusals = append(s.refusals, r)
-	if len(s.refusals) > keepRefusals+keepRefusals/10 {
-		s.refusals = slices.Clone(s.refusals[len(s.refusals)-keepRefusals:])
-	}
+	s.refusals.Add(func(int64) Refusal { return r })
 }
 
 // Events returns the last events, oldest first.
-func (s *Server) Events() []Event {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.events)
-}
+func (s *Server) Events() []Event { return s.events.All() }
 
 // Refusals returns the true causes of the last refusals, newest first.
-func (s *Server) Refusals() []Refusal {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := slices.Clone(s.refusals)
-	slices.Reverse(list)
-	return list
-}
+func (s *Server) Refusals() []Refusal { return s.refusals.NewestFirst() }

@@ -157,6 +157,9 @@ type Server struct {
 
 	trustMu sync.Mutex // one chain is built at a time
 
+	events   sim.Recent[Event]
+	refusals sim.Recent[Refusal]
+
 	mu            sync.Mutex
 	entities      map[string]*entity      // registered at the anchor
 	clients       map[string]*client      // chains the provider holds
@@ -174,9 +177,6 @@ type Server struct {
 	life          Lifetimes
 	lastCode      string // for the replayed code
 	lastIDJTI     string
-	events        []Event
-	eventSeq      int64
-	refusals      []Refusal
 
 	realms       map[string]*realm
 	opClients    map[string]OperatorClient
@@ -217,6 +217,7 @@ func New(opt Options) (*Server, error) {
 	s := &Server{
 		opt: opt, at: opt.Addresses, clock: opt.Clock, wire: opt.MessageClock, rand: rng, log: opt.Logger,
 		faults: sim.NewFaults(profile, rng, declaredFaults()...), people: opt.People, staff: opt.Staff,
+		events: sim.Recent[Event]{Keep: keepEvents}, refusals: sim.Recent[Refusal]{Keep: keepRefusals},
 		entities: map[string]*entity{}, clients: map[string]*client{}, interactions: map[string]*interaction{},
 		grants: map[string]*grant{}, tokens: map[string]*token{}, sso: map[string]*ssoSession{},
 		replay: map[string]time.Time{}, revoked: map[string]bool{}, down: map[string]bool{},
