@@ -199,7 +199,9 @@ func (w *world) takeAll(ctx context.Context, n int, long time.Duration) int {
 					failed <- err
 					return
 				}
-				taken.Add(1)
+				if done := taken.Add(1); done%500 == 0 {
+					tell(w.t, "%d of %d requests", done, n)
+				}
 			}
 		})
 	}
