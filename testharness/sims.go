@@ -238,6 +238,10 @@ func (c Connection) post(ctx context.Context, url string, in, out any) error {
 	return manage(ctx, http.MethodPost, url, in, out)
 }
 
+// manageMost bounds an answer of a simulator's management: the ledger of a soak's
+// two hundred thousand orders has a hundred MiB.
+const manageMost = 1 << 30
+
 // manage calls a management address of a simulator.
 func manage(ctx context.Context, method, url string, in, out any) error {
 	var body io.Reader
@@ -248,7 +252,7 @@ func manage(ctx context.Context, method, url string, in, out any) error {
 		}
 		body = bytes.NewReader(b)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
@@ -260,9 +264,12 @@ func manage(ctx context.Context, method, url string, in, out any) error {
 		return fmt.Errorf("manage: %w", err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // read-only
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	b, err := io.ReadAll(io.LimitReader(resp.Body, manageMost+1))
 	if err != nil {
 		return fmt.Errorf("manage %s: %w", url, err)
+	}
+	if len(b) > manageMost {
+		return fmt.Errorf("manage %s: the answer is longer than %d bytes", url, manageMost)
 	}
 	if resp.StatusCode/100 != 2 {
 		return fmt.Errorf("manage %s: %s: %.200s", url, resp.Status, b)
