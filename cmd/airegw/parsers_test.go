@@ -204,6 +204,7 @@ var searchedBy = map[string]string{
 	"policies.parseRate":                  "FuzzTexts",
 	"policies.parseScope":                 "FuzzTexts",
 	"policies.parseYAML":                  "FuzzLoad",
+	"policies.readFiles":                  "FuzzLoad",
 	"policies.readRule":                   "FuzzLoad",
 	"policies.readStrictly":               "FuzzFacts",
 }
