@@ -170,7 +170,7 @@ func Load(fsys fs.FS) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	if files.hash == shippedFiles().hash {
+	if len(files.errs) == 0 && files.hash == shippedFiles().hash {
 		return Shipped(), nil
 	}
 	return files.load()

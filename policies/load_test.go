@@ -317,6 +317,13 @@ func TestFilesEqualToTheShippedOnesAnswerTheShippedSet(t *testing.T) {
 	for name, b := range shippedFiles().contents {
 		files[name] = &fstest.MapFile{Data: b}
 	}
+	files["zz.yaml/inside"] = &fstest.MapFile{}
+	_, err = Load(files)
+	var wrong LoadErrors
+	if !errors.As(err, &wrong) || len(wrong) != 1 || wrong[0].File != "zz.yaml" || wrong[0].Code != CodeLoadRead {
+		t.Errorf("beside the shipped files one that cannot be read: %v", err)
+	}
+	delete(files, "zz.yaml/inside")
 	last := shippedFiles().names[len(shippedFiles().names)-1]
 	files[last] = &fstest.MapFile{Data: append(slices.Clone(files[last].Data), '\n')}
 	other, err := Load(files)
