@@ -31,6 +31,19 @@ func TestTheDigestVectorOfTheContractHolds(t *testing.T) {
 	}
 }
 
+func TestWhatHasNoCanonicalFormIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		``, `{`, `{}{}`, `{} x`, "{}\u00a0", "{}\f", `{"a":1,"a":1}`, `{"a":1,"\u0061":2}`, `{"a":{":":1,":":2}}`, `{"a":null}`, `{"a":1.0}`, `{"a":1e2}`,
+		`{"a":-0}`, `{"a":1234567890123456}`, `{"a":"\u0000"}`, `{"a":"e\u0301"}`, `{"a":"\ud800"}`, "{\"a\":\"\xff\"}", strings.Repeat(`[`, 99) + strings.Repeat(`]`, 99),
+	} {
+		plain, err := canonical([]byte(text))
+		if err == nil {
+			t.Errorf("%q: %s", text, plain)
+		}
+	}
+}
+
 func TestAnAIREOrderDiffersFromAResidentsOneOnlyAsDocumented(t *testing.T) {
 	t.Parallel()
 	flat := map[string]bool{}

@@ -275,7 +275,7 @@ func parseValue(text []byte) (any, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	members := 0
-	if dec.Decode(&v) == nil && len(bytes.TrimSpace(text[dec.InputOffset():])) == 0 && plain(v, 0, &members) == nil && members == colons(text) {
+	if dec.Decode(&v) == nil && len(bytes.Trim(text[dec.InputOffset():], " \t\r\n")) == 0 && plain(v, 0, &members) == nil && members == colons(text) {
 		return v, nil
 	}
 	dec = json.NewDecoder(bytes.NewReader(text))
