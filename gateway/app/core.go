@@ -205,7 +205,7 @@ func wireDelivery(r *gateway.Request, choice gateway.DeliveryChoice, address *de
 }
 
 // heldDelivery is the way back: where the core sends a card of which nothing else
-// is known here. An address is as it is printed, its number in the street's line.
+// is known here. An address is as wireAddress told it: street, and number with unit.
 func heldDelivery(d issuance.Delivery) gateway.DeliveryChoice {
 	out := gateway.DeliveryChoice{Option: policies.DeliveryOption(d.Kind)}
 	if to := d.Delegate; to != nil {

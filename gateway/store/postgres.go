@@ -524,9 +524,10 @@ func (s *Store) alone(ctx context.Context, lock int64) (done func(), err error) 
 
 // auditHorizon answers the id up to which the audit trail is settled: every
 // entry up to it is committed or will never be. Each write that adds an entry
-// holds lockAudit shared from before it draws its id until its commit. So what
-// has an id below one that is committed is done, or is held by one of those who
-// hold the lock now: they are waited for, and nobody who comes later is held up.
+// holds lockAudit shared from before it draws its id until its commit, and ids are
+// drawn in order. So what has an id below one that is committed is done, or belongs
+// to one of those who hold the lock now: they are waited for, and nobody who comes
+// later is held up.
 func (s *Store) auditHorizon(ctx context.Context) (int64, error) {
 	if s.pg == nil {
 		return 1<<62 - 1, nil // one writer: ids become visible in their order
@@ -538,14 +539,14 @@ func (s *Store) auditHorizon(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, translate("read audit entries", err)
 	}
-	writing, err := s.auditing(ctx)
+	writing, err := s.writesUnderWay(ctx)
 	for err == nil && len(writing) > 0 {
 		select {
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-time.After(horizonPoll):
 			var still []string
-			still, err = s.auditing(ctx)
+			still, err = s.writesUnderWay(ctx)
 			writing = slices.DeleteFunc(writing, func(w string) bool { return !slices.Contains(still, w) })
 		}
 	}
@@ -564,8 +565,8 @@ var sqlAuditing = fmt.Sprintf(`SELECT virtualtransaction FROM pg_locks
 WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 	AND CAST(classid AS BIGINT) = %d AND CAST(objid AS BIGINT) = %d AND objsubid = 1 AND granted`, lockAudit>>32, lockAudit&(1<<32-1))
 
-// auditing answers sqlAuditing's names.
-func (s *Store) auditing(ctx context.Context) (names []string, err error) {
+// writesUnderWay answers sqlAuditing's names.
+func (s *Store) writesUnderWay(ctx context.Context) (names []string, err error) {
 	rows, err := s.query(ctx, sqlAuditing)
 	if err != nil {
 		return nil, err
